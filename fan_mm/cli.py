@@ -1,7 +1,6 @@
 """Shared by all command lines: the parser, the exit (one line for user mistakes), number types."""
 
 import argparse
-import errno
 import io
 import logging
 import math
@@ -13,27 +12,13 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from fan_mm import meeting, stopping
-from fan_mm.errors import LOST_PROCESS, InputError, is_of_lost_process, is_of_memory
+from fan_mm.errors import LOST_PROCESS, InputError, is_of_disk, is_of_lost_process, is_of_memory
 from fan_mm.fileio import check_file, check_folder
 
 TRACEBACK = (
     'FAN_MM_TRACEBACK'  # environment variable: if not empty, every error shows its traceback
 )
 
-# Errors of a folder or disk; a missing file (ENOENT) may be our own mistake.
-_REFUSALS = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EEXIST,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-}
 # torch's messages for a dead loader worker: by its pid, or as a list of pids
 _WORKER_GONE = re.compile(
     r'DataLoader worker \(pid.*\) (?:is killed by signal: (\w+)|exited unexp)'
@@ -59,12 +44,7 @@ class _ShowTraceback(argparse.Action):
 
 
 def tool_parser(description: str, example: str) -> argparse.ArgumentParser:
-    """A tool's parser.
-
-    Args:
-        description: what the tool does.
-        example: shown after the options.
-    """
+    """A tool's parser; the example stands below its options."""
     made = _Parser(
         prog=program,
         description=description,
@@ -121,13 +101,7 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
 
 
 def number(least: float, most: float = math.inf, above: bool = False) -> Callable[[str], float]:
-    """The ``type`` of an argument that is a finite number from ``least`` to ``most``.
-
-    Args:
-        least: smallest value.
-        most: largest value.
-        above: exclude ``least`` itself.
-    """
+    """The ``type`` of an argument: a finite number from ``least``, excluded if ``above``, to ``most``."""
     if math.isinf(most):
         allowed = f'{"above" if above else "of at least"} {least:g}'
     else:
@@ -197,7 +171,7 @@ def _end(error: BaseException) -> int:
     elif isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
         return 141
-    elif isinstance(error, OSError) and error.errno in _REFUSALS:
+    elif is_of_disk(error):
         file = error.filename or _open_file(error)
         status, line = 2, f'error: {f"{file}: " if file else ""}{error.strerror}'
     elif is_of_memory(error):

@@ -37,6 +37,8 @@ COMMANDS = {
     'dist-test-ood': 'dist_test_ood.sh',
     'slurm-train': 'slurm_train.sh',
     'slurm-test': 'slurm_test.sh',
+    'slurm-test-corruption': 'slurm_test_corruption.sh',
+    'slurm-test-ood': 'slurm_test_ood.sh',
 }
 
 

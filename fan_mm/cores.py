@@ -15,11 +15,7 @@ def usable_cores() -> int:
 
 
 def check_memory(needed: float, what: str) -> None:
-    """Refuse what the machine has no memory for: Linux would promise it first, and kill later.
-
-    Args:
-        needed: bytes.
-        what: needs them, for the error's line.
+    """Refuse what needs more bytes of memory than the machine has: Linux would promise it, and kill later.
 
     Raises:
         InputError: there are fewer.

@@ -1,7 +1,6 @@
 """Reading ``.safetensors``: eight bytes of length, a JSON header, raw little-endian data.
 
 The format as documented by its authors (https://huggingface.co/docs/safetensors); it cannot hold code.
-Where their package is installed it reads, after the same checks.
 """
 
 import json
@@ -15,11 +14,6 @@ import torch
 from torch import Tensor
 
 from fan_mm.errors import InputError
-
-try:
-    from safetensors.torch import load_file
-except ImportError:
-    load_file = None  # type: ignore[assignment]
 
 _LENGTH = 8  # bytes, little-endian, in front of the header
 _MAX_HEADER = 100_000_000  # bytes, the format's own limit
@@ -60,9 +54,6 @@ def is_safetensors(path: str | os.PathLike) -> bool:
 def read_safetensors(path: str | os.PathLike) -> dict[str, Tensor]:
     """Read all tensors onto the CPU.
 
-    Args:
-        path: of the file.
-
     Returns:
         Name to tensor, in the file's order.
 
@@ -78,8 +69,6 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, Tensor]:
         except ValueError as error:  # also what JSON and UTF-8 say
             reason = str(error).partition('\n')[0]
             raise InputError(f'{path} is a damaged .safetensors file: {reason}') from None
-        if load_file is not None:
-            return load_file(path)
         data = bytearray(size)
         if file.readinto(data) != size:
             raise InputError(f'{path} is a damaged .safetensors file: it ends early')

@@ -138,9 +138,10 @@ def _gradients(
     tl.store(of_bias + part * C + c, tl.sum(of_all, 0), mask=c < C)
 
 
-def gradients(gradient: Tensor, x: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """See `fan_mm.models.kernels.depthwise_triton.gradients`."""
     batch, height, width, channels = x.shape
+    size = weight.shape[-1]
     rows, tall, columns, depth, warps = SUMMED_TILES[size > 3]
     parts = batch * parts_of(height, tall) * parts_of(width, columns)
     new = functools.partial(torch.empty, dtype=torch.float32, device=x.device)

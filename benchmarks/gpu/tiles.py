@@ -112,9 +112,9 @@ def depthwise(size: int, convolution: bool, candidate: bool) -> Callable[[], tup
     kernels = depthwise_columns if candidate else depthwise_triton
     shape = STEM if size > 3 else HIDDEN
     g, x = torch.randn(2, *shape, device='cuda').bfloat16()
-    if not convolution:
-        return functools.partial(kernels.gradients, g, x, size)
     weight = torch.randn(shape[-1], 1, size, size, device='cuda')
+    if not convolution:
+        return functools.partial(kernels.gradients, g, x, weight)
     return lambda: (kernels.convolve(x, weight, None, False),)
 
 

@@ -20,77 +20,20 @@ from torch import Tensor, nn
 
 from fan_mm.analysis.subject import fitting_memory
 from fan_mm.engine.config.building import building, used_so
+from fan_mm.engine.input_channels import input_channels
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
 
 # Work on single values, and changes of shape, that mmengine's counter has no rule for.
-_NOT_COUNTED = (
-    'abs',
-    'add',
-    'addcmul',
-    'any',
-    'bernoulli',
-    'ceil',
-    'clone',
-    'cos',
-    'cumsum',
-    'div',
-    'exp',
-    'feature_dropout',
-    'expand_as',
-    'gelu',
-    'hardsigmoid',
-    'hardswish',
-    'index_select',
-    'isnan',
-    'item',
-    'le',
-    'leaky_relu',
-    'lift_fresh',
-    'linalg_vector_norm',
-    'log',
-    'log_softmax',
-    'logical_and',
-    'logical_not',
-    'lt',
-    'max_pool2d',
-    'maximum',
-    'mean',
-    'meshgrid',
-    'min',
-    'minimum',
-    'mul',
-    'ne',
-    'neg',
-    'norm',
-    'numpy_T',
-    'pad',
-    'pow',
-    'prod',
-    'rand',
-    'repeat',
-    'repeat_interleave',
-    'rsqrt',
-    'rsub',
-    'sigmoid',
-    'silu',
-    'sin',
-    'softmax',
-    'softplus',
-    'sqrt',
-    'square',
-    'sub',
-    'sum',
-    'swapaxes',
-    'tanh',
-    'tensor',
-    'unflatten',
-    'unsafe_chunk',
-    'var',
-    'where',
-    'zeros_like',
-)
+_NOT_COUNTED = """
+    abs add addcmul any bernoulli ceil clone cos cumsum div exp feature_dropout expand_as gelu
+    hardsigmoid hardswish index_select isnan item le leaky_relu lift_fresh linalg_vector_norm
+    log log_softmax logical_and logical_not lt max_pool2d maximum mean meshgrid min minimum mul
+    ne neg norm numpy_T pad pow prod rand repeat repeat_interleave rsqrt rsub sigmoid silu sin
+    softmax softplus sqrt square sub sum swapaxes tanh tensor unflatten unsafe_chunk var where
+    zeros_like
+"""
 
 
 @dataclass(frozen=True)
@@ -122,11 +65,11 @@ def measure_complexity(model: nn.Module, inputs: Tensor) -> Complexity:
 
     Args:
         model: on a CPU; set to eval mode.
-        inputs: (B, 3, H, W).
+        inputs: (B, C, H, W).
     """
     counter = FlopAnalyzer(model.eval(), (inputs,))
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    for name in _NOT_COUNTED:
+    for name in _NOT_COUNTED.split():
         counter.set_op_handle(f'aten::{name}', None, f'aten::{name}_', None)
     counter.set_op_handle('aten::scaled_dot_product_attention', attention_flops)
     operators = {
@@ -175,10 +118,11 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
         model = MODELS.build(cfg.model)
     kind, picture = type(model).__name__, f'an image of {size[0]}x{size[1]}'
     with used_so(f'{kind} does not run on {picture} alone'), fitting_memory(picture):
-        inputs = torch.zeros(1, 3, *size)
-        if scope != 'mmdet':
-            return measure_complexity(model, inputs)
-        found = measure_complexity(_with_sample(model, size), inputs)
+        whole = _with_sample(model, size) if scope == 'mmdet' else model
+        inputs = torch.zeros(1, input_channels(model, whole.eval(), size), *size)
+        found = measure_complexity(whole, inputs)
+        if whole is model:
+            return found
 
     def inner(counts: dict) -> dict:
         return {n.removeprefix('model').lstrip('.'): v for n, v in counts.items() if n}
@@ -205,13 +149,7 @@ def _with_sample(model: nn.Module, size: tuple[int, int]) -> nn.Module:
 
 
 def module_table(complexity: Complexity, depth: int, title: str) -> Table:
-    """Parameters and FLOPs of all modules down to a depth, with their shares.
-
-    Args:
-        complexity: what was counted.
-        depth: 1 for the direct children of the model, 2 for their children, ...
-        title: title of the table.
-    """
+    """Parameters and FLOPs of all modules down to a depth (1: the direct children), with their shares."""
     table = Table(title=title)
     table.add_column('module')
     for column in ('parameters', '%', 'FLOPs', '%'):

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -123,15 +124,12 @@ def record_tokens(backbone: nn.Module, names: Sequence[str]) -> Iterator[dict[st
     patch_grid: list[tuple[int, int]] = []
     picture: list[int] = []  # height and width
 
-    def record_as(name: str) -> Any:
-        def hook(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
-            grid = _grid_among((*args[1:], *kwargs.values())) or next(iter(patch_grid), None)
-            if isinstance(output, tuple):  # tokens and their grid, as Swin's stages return
-                grid = _grid_among(output[1:]) or grid
-                output = output[0]
-            recorded[name] = _as_tokens(name, module, output, grid, picture)
-
-        return hook
+    def record(name: str, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+        grid = _grid_among((*args[1:], *kwargs.values())) or next(iter(patch_grid), None)
+        if isinstance(output, tuple):  # tokens and their grid, as Swin's stages return
+            grid = _grid_among(output[1:]) or grid
+            output = output[0]
+        recorded[name] = _as_tokens(name, module, output, grid, picture)
 
     def start(_: nn.Module, args: tuple) -> None:
         recorded.clear()
@@ -151,7 +149,10 @@ def record_tokens(backbone: nn.Module, names: Sequence[str]) -> Iterator[dict[st
     if 'patch_embed' in modules:
         handles.append(modules['patch_embed'].register_forward_hook(keep_grid))
     handles.append(backbone.register_forward_hook(end))
-    handles += [modules[n].register_forward_hook(record_as(n), with_kwargs=True) for n in names]
+    handles += [
+        modules[name].register_forward_hook(partial(record, name), with_kwargs=True)
+        for name in names
+    ]
     try:
         yield recorded
     finally:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,13 @@ def record_gates(backbone: nn.Module) -> Iterator[dict[str, Tensor]]:
         raise InputError(f'{type(backbone).__name__} has no efficient channel attention')
     gates: dict[str, Tensor] = {}
 
-    def record_as(name: str) -> Any:
-        def hook(module: EfficientChannelAttention, args: tuple, output: Tensor) -> None:
-            gates[name] = module.gate(args[0], module.q(args[0])).detach()
-
-        return hook
+    def record(name: str, module: EfficientChannelAttention, args: tuple, output: Tensor) -> None:
+        gates[name] = module.gate(args[0], module.q(args[0])).detach()
 
     handles = [backbone.register_forward_pre_hook(lambda *_: gates.clear())]
-    handles += [module.register_forward_hook(record_as(n)) for n, module in attentions.items()]
+    handles += [
+        module.register_forward_hook(partial(record, n)) for n, module in attentions.items()
+    ]
     try:
         yield gates
     finally:

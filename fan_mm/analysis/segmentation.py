@@ -12,13 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from PIL import Image
 
-from fan_mm.analysis.subject import (
-    condition_label,
-    corrupt_picture,
-    distinct,
-    enlarge,
-    file_stem,
-)
+from fan_mm.analysis.subject import condition_label, corrupt_picture, distinct, enlarge, file_stem
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.checks.class_orders import differing
 from fan_mm.engine.first_batch.samples import load_samples

@@ -1,7 +1,6 @@
 """What is analysed: the backbone of any config with its weights, fed as its own model would feed it."""
 
 import contextlib
-import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
@@ -21,10 +19,11 @@ from fan_mm.engine.config.building import building, used_so
 from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
-from fan_mm.errors import InputError, is_of_memory
+from fan_mm.errors import InputError, about, is_of_memory
 from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import shortened
 from fan_mm.images import find_images, read_image
+from fan_mm.logs import warn
 from fan_mm.models.checkpoints import (
     CheckpointedBackbone,
     find_module,
@@ -125,11 +124,9 @@ def _load(backbone: nn.Module, checkpoint: str) -> None:
     if isinstance(backbone, CheckpointedBackbone):
         load_pretrained(backbone, checkpoint, ask=None)
         return
-    try:
+    with about(checkpoint):
         tree = WeightTree(read_torch_file(checkpoint))
         state = tree.below(find_module(tree, backbone, prefer=('ema', 'model')))
-    except InputError as error:
-        raise InputError(f'{checkpoint}: {error}') from None
     load_strictly(backbone, state, f'{checkpoint} does not match the backbone')
 
 
@@ -201,7 +198,7 @@ def load_pictures(
         if image is None:
             if file in asked or len(files) == 1:
                 raise InputError(f'{file} cannot be read as an image')
-            print_log(f'left out: {file} cannot be read as an image', 'current', logging.WARNING)
+            warn(f'left out: {file} cannot be read as an image')
             continue
         shrink = image.shape[0] > size[0]
         way = cv2.INTER_AREA if shrink else cv2.INTER_CUBIC

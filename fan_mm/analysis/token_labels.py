@@ -1,6 +1,5 @@
 """What ``tools/show_token_labels.py`` does: an STL model's token labels beside the image."""
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -9,7 +8,6 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
@@ -19,6 +17,7 @@ from fan_mm.evaluation.class_names import readable, short
 from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import remove_temporaries
 from fan_mm.images import find_images, read_image, write_image
+from fan_mm.logs import warn
 from fan_mm.report.fonts import drawable
 from fan_mm.report.labels import share
 from fan_mm.report.panels import add_legend, paint_segmentation, side_by_side
@@ -142,9 +141,7 @@ def paint_token_labels(
     for file, relative in loop(files):
         if read_image(file) is None:
             if len(files) > 1:
-                print_log(
-                    f'left out: {file} cannot be read as an image', 'current', logging.WARNING
-                )
+                warn(f'left out: {file} cannot be read as an image')
                 continue
             raise InputError(f'{file} cannot be read as an image')
         packed = pipeline({'img_path': str(file)})

@@ -58,7 +58,9 @@ class CamVidDataset(SegmentationDataset):
         images = self._images()
         stems = list(images)
         if self.ann_file:
-            stems = list(dict.fromkeys(_stem(line) for line in _lines(Path(self.ann_file))))
+            lines = filter(str.strip, Path(self.ann_file).read_text().splitlines())
+            # the name in a line's first path, as SegNet's solver, on any system, wrote it
+            stems = list(dict.fromkeys(PureWindowsPath(line.split()[0]).stem for line in lines))
         for stem in stems:
             if stem not in images:
                 raise InputError(
@@ -77,12 +79,3 @@ class CamVidDataset(SegmentationDataset):
         ]
         files.sort(key=lambda p: SUFFIXES.index(p.suffix.lower()), reverse=True)
         return dict(sorted({p.stem: p for p in files}.items()))
-
-
-def _lines(file: Path) -> list[str]:
-    return [line for line in file.read_text().splitlines() if line.strip()]
-
-
-def _stem(line: str) -> str:
-    """The name in a line of a list: of its first path, as SegNet's solver, on any system, wrote it."""
-    return PureWindowsPath(line.split()[0]).stem  # of either kind of slashes

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fan_mm.deploy.predictions import check_predictions
 from fan_mm.engine.exported_model import swaps_colours
+from fan_mm.engine.input_channels import input_channels
 from fan_mm.errors import InputError, first_line
 
 OUTPUTS = ('logits', 'probabilities', 'labels')
@@ -17,7 +18,7 @@ PARTS = ('whole', 'features')
 
 
 def not_taken(size: Sequence[int], error: Exception, others: str = '') -> InputError:
-    """What is said where a model fails at a size.
+    """The error of a model that fails at a size.
 
     Args:
         size: height and width in pixels.
@@ -46,7 +47,7 @@ class Network(nn.Module):
             W)`` (int64 for 257 or more classes).
         part: one of `PARTS`: 'features' outputs the maps of backbone and neck.
         preprocessing: take uint8 RGB ``(B, H, W, 3)`` and normalise it inside, rather than the
-            normalised float ``(B, 3, H, W)`` that the model's data_preprocessor computes.
+            normalised float ``(B, C, H, W)`` that the model's data_preprocessor computes.
         size: height and width of an input that the model accepts, for a trial run.
 
     Raises:
@@ -83,6 +84,8 @@ class Network(nn.Module):
                 f'{type(model).__name__} has no backbone whose features could be exported: take a model that '
                 'has the network as its backbone (such as an ImageClassifier with a TIMMBackbone and a head)'
             )
+        run: Any = self.model if self.wraps else self.model.extract_feat
+        self.channels = input_channels(self.model, run, size)
         if part == 'whole':
             self._check_scores()
             check_predictions(self)
@@ -103,7 +106,7 @@ class Network(nn.Module):
         if self.preprocessing:
             shape = (batch, height, width, 3)
             return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-        return torch.randn(batch, 3, height, width, generator=generator)
+        return torch.randn(batch, self.channels, height, width, generator=generator)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Map images to the output, or to a tuple of features."""
@@ -142,7 +145,7 @@ class Network(nn.Module):
         return labels.to(torch.uint8) if small else labels
 
     def _head(self) -> nn.Module | None:
-        """What makes scores of features; None where the model does not say how it makes them."""
+        """The head that computes scores from features; None if the model does not name one."""
         if self.wraps:
             return None
         name = 'head' if self.task == 'classification' else 'decode_head'
@@ -184,7 +187,7 @@ class Network(nn.Module):
         Raises:
             InputError: backbone or neck do not take the size.
         """
-        given: Any = torch.zeros(1, 3, *self.size)
+        given: Any = torch.zeros(1, self.channels, *self.size)
         if head is not None:
             try:
                 given = self.model.extract_feat(given)
@@ -199,6 +202,10 @@ class Network(nn.Module):
 
     def _keep_normalisation(self) -> None:
         made = self.model.data_preprocessor
+        if self.channels != 3:
+            raise InputError(
+                f'--with-preprocessing: the file would take RGB images, but the model takes {self.channels} channels'
+            )
         if getattr(made, 'mean', None) is None or not swaps_colours(made):
             raise InputError(
                 f'--with-preprocessing: {type(made).__name__} of this config does not convert BGR to '
@@ -210,7 +217,7 @@ class Network(nn.Module):
 
 
 class _Enlarge(nn.Module):
-    """What mmseg's ``Upsample`` does by a whole factor, without making numbers of sizes.
+    """mmseg's ``Upsample`` by a whole factor, without constants in the graph.
 
     Its ``int(t * scale_factor)`` is a constant in a graph.
     """
@@ -225,7 +232,7 @@ class _Enlarge(nn.Module):
 
 
 def _with_open_sizes(model: nn.Module) -> nn.Module:
-    """Replace what would fix the sizes within a graph, in a model's own modules."""
+    """Replace those of a model's modules that would fix sizes within a graph."""
     child: Any  # torch knows of its tensors and modules alone
     for parent in list(model.modules()):
         for name, child in parent.named_children():

@@ -52,12 +52,7 @@ def axes_of(network: Network) -> tuple[int, int, int]:
 
 
 def write_metadata(proto: Any, entries: dict[str, Any]) -> None:
-    """Write entries into a file's metadata as JSON, over those of the same names.
-
-    Args:
-        proto: onnx's ``ModelProto``.
-        entries: see `fan_mm.engine.onnx_file.metadata_of`.
-    """
+    """Write entries into a file's metadata as JSON, over those of the same names."""
     kept = {entry.key: entry.value for entry in proto.metadata_props}
     kept |= {PREFIX + name: json.dumps(value, sort_keys=True) for name, value in entries.items()}
     del proto.metadata_props[:]

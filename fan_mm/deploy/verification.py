@@ -168,7 +168,8 @@ def _expected(
     for token in tokens:
         images = example(batch, *(-(-side // token) * token for side in sides))
         try:
-            return images, _as_tuple(network(images))
+            outputs = network(images)
+            return images, outputs if isinstance(outputs, tuple) else (outputs,)
         except Exception as error:  # whatever the model's parts raise
             if token == tokens[-1]:
                 more = f', nor multiples of {token}: export it without --dynamic size'
@@ -194,10 +195,6 @@ def _clear(logits: Tensor, network: Network, tolerance: float) -> Tensor:
     return (
         best[:, 0] - best[:, -1] > margin if best.shape[1] > 1 else torch.ones_like(best[:, 0]) > 0
     )
-
-
-def _as_tuple(output: Tensor | tuple) -> tuple[Tensor, ...]:
-    return output if isinstance(output, tuple) else (output,)
 
 
 def _difference(expected: Tensor, found: np.ndarray) -> float:
@@ -234,14 +231,15 @@ def first_difference(
     outputs = dict(_outputs_of_layers(proto))
     expected: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, args: tuple, output: Any) -> None:
-            if isinstance(output, Tensor) and name in outputs:
-                expected[name] = output.detach().clone()
+    def keep(name: str, module: nn.Module, args: tuple, output: Any) -> None:
+        if isinstance(output, Tensor):
+            expected[name] = output.detach().clone()
 
-        return hook
-
-    hooks = [m.register_forward_hook(keep(name)) for name, m in network.named_modules() if name]
+    hooks = [
+        module.register_forward_hook(functools.partial(keep, name))
+        for name, module in network.named_modules()
+        if name in outputs
+    ]
     try:
         network(images)
     finally:

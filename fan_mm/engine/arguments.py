@@ -67,12 +67,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def add_run_arguments(
     parser: argparse.ArgumentParser, work_dir: str = './work_dirs/CONFIG_NAME'
 ) -> None:
-    """Add the arguments of every command that uses mmengine's Runner, in any number of processes.
-
-    Args:
-        parser: the parser of the command.
-        work_dir: the default work dir, for the help text.
-    """
+    """Add the arguments of every command that uses mmengine's Runner, in any number of processes."""
     add_config_arguments(parser)
     parser.add_argument(
         '--work-dir',

@@ -77,7 +77,6 @@ class AttentionDiversityHook(Hook):
             )
 
     def after_train(self, runner: Runner) -> None:
-        """Detach."""
         if self._diversity is not None:
             self._diversity.remove()
         for handle in self._handles:

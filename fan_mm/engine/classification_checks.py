@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.fileio import list_from_file
+
 from fan_mm.config_parts import type_name
 from fan_mm.engine.checks.files import evenly, listed_twice, missing_file, refuse_empty
 from fan_mm.engine.config.registered import inherits
@@ -20,12 +22,7 @@ _LISTED = 1000  # number of listed images whose existence is checked
 
 
 def check_images(place: str, dataset: Any, model: dict) -> list[str]:
-    """Check the class folders or the list of an mmpretrain dataset.
-
-    Args:
-        place: where the dataset stands in the config.
-        dataset: mmpretrain's ``CustomDataset`` or derived from it, built lazily.
-        model: the classifier's config.
+    """Check the class folders or the list of mmpretrain's ``CustomDataset``, built lazily.
 
     Returns:
         Lines for the log.
@@ -48,6 +45,28 @@ def class_folders(dataset: Any) -> list[str]:
     return sorted(entry.name for entry in os.scandir(dataset.img_prefix) if entry.is_dir())
 
 
+def labels_by_folder(dataset: Any) -> dict[str, int]:
+    """The label of each folder of a dataset, if these are its classes: of class folders, or of those in a list.
+
+    Empty where a list has other labels in one folder, or one label in two.
+    """
+    if not _is_plain(dataset):
+        return {}
+    if not dataset.ann_file:
+        return {name: label for label, name in enumerate(class_folders(dataset))}
+    found: dict[str, int] = {}
+    for line in list_from_file(dataset.ann_file):
+        name, _, label = line.strip().rpartition(' ')
+        folder = os.path.basename(os.path.dirname(name))
+        if (
+            not folder
+            or not label.isdecimal()
+            or found.setdefault(folder, int(label)) != int(label)
+        ):
+            return {}
+    return found if len(set(found.values())) == len(found) else {}
+
+
 def _is_plain(dataset: Any) -> bool:
     """Whether mmpretrain's ``CustomDataset`` finds a dataset's images and labels."""
     own = inherits(type(dataset), 'CustomDataset', 'mmpretrain', 'load_data_list')
@@ -55,10 +74,16 @@ def _is_plain(dataset: Any) -> bool:
 
 
 def number_of_classes(model: dict) -> int | None:
-    """How many classes a classifier's head tells apart; None if its config does not say."""
-    head = model.get('head')
-    number = head.get('num_classes') if isinstance(head, dict) else None
-    return number if isinstance(number, int) and number > 0 else None
+    """How many classes a classifier tells apart; None if its config does not say.
+
+    Its head says so; of another library's network the model, and of some networks that end in scores the backbone.
+    """
+    for part in (model.get('head'), model, model.get('backbone')):
+        given = part if isinstance(part, dict) else {}
+        for number in (given.get('num_classes'), given.get('num_labels')):
+            if isinstance(number, int) and number > 0:
+                return number
+    return None
 
 
 def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
@@ -80,18 +105,32 @@ def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
             )
 
 
+def check_same_labels(labels: Mapping[str, Mapping[str, int]]) -> None:
+    """Check that folders which are classes have the same labels in all splits, by their place or by lists.
+
+    Args:
+        labels: of `labels_by_folder`, by the dataset's place in the config.
+
+    Raises:
+        InputError: a folder has another label in another split.
+    """
+    (first, known), *others = labels.items() if labels else [('', {})]
+    for place, other in others:
+        for name, label in other.items():
+            if known.get(name, label) != label:
+                raise InputError(
+                    f'{place} gives the images in a folder {name!r} the label {label}, {first} gives it '
+                    f'{known[name]}: classes would be confused'
+                )
+
+
 def other_positions(place: str, names: Sequence[str], model: dict) -> str | None:
     """A line for the log if a model may number the classes differently from their folders.
 
     Folders sorted by their names: class 10 before class 2, ImageNet's classes by their English names, or a
     part of them. Right for a model that was trained on such folders, and a silently wrong number for another.
-
-    Args:
-        place: where the dataset stands in the config.
-        names: of the class folders, in the order of the labels.
-        model: the classifier's config.
     """
-    number = number_of_classes(model) or model.get('num_classes') or _IMAGENET
+    number = number_of_classes(model) or _IMAGENET
     wordnet = all(re.match(r'n\d{8}(?!\d)', name) for name in names)
     if wordnet and number == _IMAGENET and len(names) < _IMAGENET:
         return (
@@ -129,12 +168,12 @@ def _imagenet_names() -> dict[str, int]:
 
 
 def plain_name(name: str) -> str:
-    """A class's name without case, spaces and marks."""
+    """The name of a class without case, spaces and punctuation."""
     return re.sub(r'[\W_]', '', name.lower())
 
 
 def teacher_of(model: dict) -> str:
-    """The checkpoint that an STL student is to learn from.
+    """The checkpoint of the teacher of an STL student.
 
     Raises:
         InputError: none is named.
@@ -182,7 +221,7 @@ def _check_class_folders(
     wanted: Sequence[str] | None,
     number: int | None,
 ) -> None:
-    """Refuse folders that are no classes, or more or fewer than dataset and head have."""
+    """Refuse folders that are no classes, or whose number differs from that of dataset and head."""
     if not names:
         raise InputError(
             f'{place}: no class folders in {folder}; images must be in {folder}/CLASS/'
@@ -201,7 +240,7 @@ def _check_class_folders(
         )
     if number is not None and number < len(names):
         raise InputError(
-            f'{place}: {folder} has {len(names)} class folders, but model.head.num_classes is {number}'
+            f'{place}: {folder} has {len(names)} class folders, but the model knows {number} classes'
         )
 
 
@@ -274,6 +313,6 @@ def check_number_of_classes(
     number = number_of_classes(model)
     if number is not None and classes is not None and number < len(classes):
         raise InputError(
-            f'{place} ({type_name(cfg)}) has {len(classes)} classes, but model.head.num_classes is '
-            f'{number}: set that, or metainfo.classes of the datasets'
+            f'{place} ({type_name(cfg)}) has {len(classes)} classes, but the model knows {number}: set '
+            'model.head.num_classes, or metainfo.classes of the datasets'
         )

@@ -1,5 +1,6 @@
 """Mistakes in a config, found in seconds before a job starts rather than hours into it."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from fan_mm.config_parts import datasets_of, parts_below, type_name
+from fan_mm.engine.checks.class_labels import check_class_labels, check_task_labels, reads_json
 from fan_mm.engine.checks.class_orders import check_same_classes
 from fan_mm.engine.checks.coco_files import read_coco
 from fan_mm.engine.checks.datasets import (
@@ -16,25 +18,33 @@ from fan_mm.engine.checks.datasets import (
     check_dataset,
     check_names,
     classes_of,
+    read_by_libraries,
     unread_settings,
 )
 from fan_mm.engine.checks.labels import check_labels, label_readers
 from fan_mm.engine.checks.loaders import check_loader, check_shared_memory, several_versions
 from fan_mm.engine.checks.models import check_model, parts_of
 from fan_mm.engine.checks.schedules import check_schedules
-from fan_mm.engine.checks.unseen import random_steps, same_files
+from fan_mm.engine.checks.unseen import folds_of_some_classes, random_steps, same_files
 from fan_mm.engine.checks.voc_files import check_voc, reads_as_voc
 from fan_mm.engine.classification_checks import (
     check_images,
     check_number_of_classes,
     check_same_folders,
+    check_same_labels,
     class_folders,
+    labels_by_folder,
     number_of_classes,
     other_positions,
     teacher_of,
 )
 from fan_mm.engine.config.old import refuse_old_config, unread_keys
-from fan_mm.engine.config.registered import base_named, reads_label_pictures, registered
+from fan_mm.engine.config.registered import (
+    base_named,
+    inherits,
+    reads_label_pictures,
+    registered,
+)
 from fan_mm.engine.detection_checks import (
     check_classes_of_heads,
     check_coco,
@@ -81,6 +91,7 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
             name = f'{split}_dataloader'
             if isinstance(cfg.get(name), dict):
                 notes += check_loader(name, cfg[name]) + check_shared_memory(name, cfg[name])
+                notes += folds_of_some_classes(name, cfg[name])
                 if split != 'train' and 'module' not in cfg.model:  # which merges them
                     notes += several_versions(name, cfg[name])
                 for place, dataset in _datasets(cfg, split).items():
@@ -91,13 +102,14 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
         last = _splits(training)[-1]
         if knows_its_classes(cfg.model):
             notes += check_same_classes(_datasets(cfg, 'train'), _datasets(cfg, last))
+        notes += _second_preprocessor(cfg)
         names = 'train_dataloader', f'{last}_dataloader'
         notes += same_files(cfg.get(names[0]), cfg.get(names[1]), names)
     return notes
 
 
 def check_groups(cfg: Config, training: bool) -> None:
-    """Check that what mmengine's Runner needs together is there together.
+    """Check that options that mmengine's Runner needs together are given together.
 
     Raises:
         InputError: a loader, an evaluator or a loop's config is missing.
@@ -136,6 +148,8 @@ def check_data(cfg: Config, training: bool) -> list[str]:
                 notes += check_evaluator(name, cfg.get(name), parts, read)
         if folders and _labels_are_classes(cfg.model):
             check_same_folders(folders if training else _training_folders(cfg) | folders)
+        if _labels_are_classes(cfg.model):
+            check_same_labels(_folder_labels(cfg, ('train', _splits(training)[-1])))
         if not training and folders and knows_its_classes(cfg.model):
             trained = _training_folders(cfg).values()
             lines = [
@@ -196,6 +210,23 @@ def _training_folders(cfg: Config) -> dict[str, list[str]]:
     return found
 
 
+def _folder_labels(cfg: Config, splits: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    """What `labels_by_folder` finds in the datasets of some splits that are on this machine."""
+    found = {}
+    for split in reversed(splits):  # that of the evaluation first: most have no such folders
+        for place, inner in _datasets(cfg, split).items():
+            if not base_named(registered(DATASETS, place, inner), 'CustomDataset', 'mmpretrain'):
+                continue
+            with contextlib.suppress(
+                InputError, OSError
+            ):  # of a training, which testing does not need
+                if labels := labels_by_folder(build_lazily(place, inner)):
+                    found[place] = labels
+        if not found:
+            return {}
+    return dict(reversed(found.items()))
+
+
 def _labels_are_classes(model: dict) -> bool:
     """Whether a model names the classes that it was trained on: a retriever is tested on others."""
     return number_of_classes(model) is not None and not type_name(model).endswith('Retriever')
@@ -227,6 +258,26 @@ def preprocessor_of(cfg: Config) -> Any:
     """Config of the data preprocessor: the model's own, else the one beside it."""
     model = cfg.model.get('module', cfg.model)
     return model.get('data_preprocessor') or cfg.get('data_preprocessor')
+
+
+def _second_preprocessor(cfg: Config) -> list[str]:
+    """A line for the log if settings beside the model's own data_preprocessor differ from it: nobody reads them."""
+    model = cfg.model.get('module', cfg.model)
+    own, other = model.get('data_preprocessor'), cfg.get('data_preprocessor')
+    if not isinstance(own, dict) or not isinstance(other, dict):
+        return []
+    names = ('mean', 'std', 'to_rgb', 'bgr_to_rgb')
+    differ = [n for n in names if _listed(own.get(n)) != _listed(other.get(n))]
+    if not differ:
+        return []
+    return [
+        f'data_preprocessor.{differ[0]} is {other.get(differ[0])}, but not used: model.data_preprocessor, which '
+        f'counts, has {own.get(differ[0])}'
+    ]
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value
 
 
 def _check_class_count(place: str, dataset: dict, model: dict) -> None:
@@ -277,27 +328,40 @@ def _check_coco(place: str, dataset: dict, model: dict, split: str, read: Callab
 def _check_others(
     place: str, cfg: Config, dataset: dict, split: str, folders: dict[str, list[str]]
 ) -> list[str]:
-    """Build a dataset without reading it, and look into labels of mmseg, folders of mmpretrain, VOC's files.
-
-    Args:
-        place: where the dataset stands in the config.
-        cfg: the whole config.
-        dataset: the dataset's config.
-        split: 'train', 'val' or 'test'.
-        folders: gets the names of class folders.
-    """
+    """Build a dataset without reading it, and look into labels of mmseg, folders of mmpretrain, VOC's files."""
     built = build_lazily(place, dataset)
     if reads_label_pictures(type(built)):
         return check_labels(place, dataset, built, label_readers(cfg, split))
     if reads_as_voc(type(built)):
         return check_voc(place, built, dataset.get('indices'), dataset.get('pipeline'))
+    model = cfg.model.get('module', cfg.model)
     if base_named(type(built), 'CustomDataset', 'mmpretrain'):
-        model = cfg.model.get('module', cfg.model)
         notes = check_images(place, built, model)
         if names := class_folders(built):
             folders[place] = names
         return notes
+    if reads_json(type(built)) and read_by_libraries(place, dataset) and _classifies(model):
+        check_class_labels(place, built, number_of_classes(model))
+    cls = registered(DATASETS, place, dataset)
+    if inherits(cls, 'MultiTaskDataset', 'mmpretrain', 'load_data_list', 'parse_data_info'):
+        check_task_labels(place, DATASETS.build(dict(dataset, pipeline=[])), _task_heads(model))
     return []
+
+
+def _task_heads(model: dict) -> dict[str, dict]:
+    """The heads of an mmpretrain MultiTaskHead by their tasks, those that predict classes."""
+    heads = (model.get('head') or {}).get('task_heads') or {}
+    return {task: head for task, head in heads.items() if _classifies({'head': head})}
+
+
+def _classifies(model: dict) -> bool:
+    """Whether a model's head, if it has one, is of mmpretrain's whose labels are numbers of classes."""
+    head = model.get('head')
+    if not isinstance(head, dict):
+        return True
+    cls = registered(MODELS, 'model.head', head)
+    known = any(base_named(cls, name, 'mmpretrain') for name in ('ClsHead', 'MultiLabelClsHead'))
+    return known and not base_named(cls, 'RegressionHead', 'mmpretrain')
 
 
 def _brings_weights(model: object) -> bool:

@@ -1,13 +1,12 @@
 """The learning-rate schedule of the ImageNet recipe (timm's cosine scheduler; spec section 9)."""
 
-import logging
 import math
 
-from mmengine.logging import print_log
 from mmengine.optim.scheduler import _ParamScheduler
 from mmengine.registry import PARAM_SCHEDULERS
 
 from fan_mm.errors import InputError
+from fan_mm.logs import warn
 
 
 @PARAM_SCHEDULERS.register_module()
@@ -54,11 +53,9 @@ class WarmupCosineCooldownLR(_ParamScheduler):
         if not 0 <= warmup_epochs < epochs:
             raise InputError(f'a warm-up of {warmup_epochs} is longer than {epochs} epochs')
         if by_epoch and end is not None and end < epochs:
-            print_log(
+            warn(
                 f'fan_mm: training ends at epoch {end}, but the learning rate falls until epoch '
-                f'{epochs}: set epochs of param_scheduler, too',
-                logger='current',
-                level=logging.WARNING,
+                f'{epochs}: set epochs of param_scheduler, too'
             )
         self.epochs = epochs
         self.warmup_epochs = warmup_epochs

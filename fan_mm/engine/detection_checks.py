@@ -155,7 +155,7 @@ def check_coco(
 
 
 def _check_filter(place: str, filter_cfg: dict, file: CocoFile) -> None:
-    """Check that mmdet's filter leaves an image: it ends with an error of numpy."""
+    """Check that mmdet's filter keeps at least one image: otherwise it ends with an error of numpy."""
     longest = max(min(image['width'], image['height']) for image in file.images.values())
     least = filter_cfg.get('min_size', 0)
     if longest < least:
@@ -230,7 +230,7 @@ def check_evaluator(
 
 
 def _is_coco_metric(name: str, metric: dict) -> bool:
-    """Whether a metric asks pycocotools for the score, as mmdet's ``CocoMetric`` does."""
+    """Whether a metric gets its scores from pycocotools, as mmdet's ``CocoMetric`` does."""
     cls = registered(METRICS, name, metric)
     base = base_named(cls, 'CocoMetric', 'mmdet')
     if base is None:

@@ -25,7 +25,7 @@ _VARIABLES = {
 
 
 def rank_of(launcher: str) -> tuple[int, int, int]:
-    """Rank, world size and rank on this node, as the launcher says; ``(0, 1, 0)`` for 'none'.
+    """Rank, world size and local rank, as the launcher sets them; ``(0, 1, 0)`` for 'none'.
 
     Raises:
         InputError: this process was not started by that launcher.
@@ -52,7 +52,7 @@ def rank_of(launcher: str) -> tuple[int, int, int]:
 
 
 def export_ranks(launcher: str) -> None:
-    """Put what a launcher tells into torch's variables.
+    """Set torch's environment variables from those of a launcher.
 
     mmengine takes the GPU of a process from LOCAL_RANK, but under 'mpi' it does not set it.
 
@@ -118,7 +118,7 @@ def _first_node() -> str:
 
 
 def unwrapped(model: Any) -> Any:
-    """A model without what mmengine wraps it in for several processes."""
+    """A model without the wrapper for several processes."""
     while is_model_wrapper(model):
         model = model.module
     return model

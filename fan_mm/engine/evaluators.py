@@ -59,11 +59,7 @@ def build_evaluator(evaluator: Any) -> Evaluator:
 
 
 def measures(metric: Any) -> bool:
-    """Whether a metric measures something, rather than only writing predictions to files.
-
-    Args:
-        metric: built, or its config.
-    """
+    """Whether a metric, built or a config, computes scores rather than only writing predictions to files."""
     if isinstance(metric, Mapping):
         names = [type_name(metric)]
         format_only = metric.get('format_only')
@@ -82,7 +78,7 @@ def library_class(metric: BaseMetric, names: Iterable[str]) -> type | None:
 
 
 def computes_as(metric: BaseMetric, base: type) -> bool:
-    """Whether a metric computes what a base class of it computes, all its functions being the same.
+    """Whether a metric computes what a base class of it computes: it overrides none of its functions.
 
     It may process samples in its own way: what it collects is computed from as before.
     """
@@ -128,7 +124,7 @@ def evaluate_here(evaluator: Evaluator, size: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def one_process() -> Iterator[None]:
-    """Let mmengine take this process for the only one, for the length of a block.
+    """Let mmengine see this process as the only one within a block.
 
     Metrics collect results from all processes and tell them the scores. Where rank 0 has them all
     already, and may fail, the others would wait for ever; and no two evaluators collect alike.
@@ -143,7 +139,7 @@ def one_process() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the tables that metrics print to themselves: dozens of cells would bury the progress."""
+    """Suppress the tables that metrics print: dozens of cells would bury the progress."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -158,9 +154,6 @@ class Memory:
     """What an evaluator and its metrics hold: results, truth read lazily, counts of the user's own.
 
     Containers and arrays are remembered with their content; what lies deeper is not looked into.
-
-    Args:
-        evaluator: built.
     """
 
     def __init__(self, evaluator: Evaluator) -> None:
@@ -195,7 +188,7 @@ class Memory:
 
 @contextlib.contextmanager
 def left_as_it_was(evaluator: Evaluator) -> Iterator[None]:
-    """Undo at the end what a block does to an evaluator (see `Memory`)."""
+    """Restore an evaluator at the end of a block (see `Memory`)."""
     memory = Memory(evaluator)
     try:
         yield
@@ -252,7 +245,7 @@ def waits_for_all(metric: Any) -> bool:
 
 @contextlib.contextmanager
 def options_set(metric: BaseMetric, **options: Any) -> Iterator[None]:
-    """Set options of a metric, those that it has, for the length of a block."""
+    """Set those of some options that a metric has, within a block."""
     before = {name: getattr(metric, name) for name in options if hasattr(metric, name)}
     for name in before:
         setattr(metric, name, options[name])
@@ -273,7 +266,7 @@ def truth_ids(metric: BaseMetric) -> set | None:
 
 
 def joined_twice(place: str, dataset: Any, evaluator: Evaluator, paths: Iterable[Any]) -> list[str]:
-    """A line for the log if images come twice because datasets that are joined share them.
+    """A line for the log if images occur twice because concatenated datasets share them.
 
     Args:
         place: how the line begins.
@@ -293,10 +286,6 @@ def check_categories(dataset: Any, evaluator: Evaluator) -> None:
     """Check that labels stand for the same categories in a dataset of mmdet as in a metric's annotation file.
 
     mmdet's ``Objects365V1Dataset`` sorts them by id, its metrics with ``sort_categories=True`` only.
-
-    Args:
-        dataset: built; it may join others.
-        evaluator: built.
 
     Raises:
         InputError: one sorts them, the other does not: every score would be of other classes.
@@ -365,7 +354,7 @@ def with_sizes(metainfo: Any, sizes: Sequence[int]) -> Any:
 
 
 def set_metainfo(evaluator: Evaluator, metainfo: Any) -> None:
-    """Tell an evaluator, and each metric of it, what the dataset says of itself.
+    """Set the metainfo of an evaluator and of each of its metrics.
 
     Of a list, mmdet's MultiDatasetsEvaluator tells each metric its own part, but once, and late.
     """

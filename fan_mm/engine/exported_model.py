@@ -38,7 +38,7 @@ def swaps_colours(preprocessor: Any) -> bool:
 
 
 def differences(model: Any, part: nn.Module, told: Mapping[str, Any]) -> str:
-    """Where a model differs from what a file says about its network and the pixels it takes.
+    """Where a model differs from what a file says about its network and its input.
 
     Args:
         model: that a config builds.
@@ -70,6 +70,14 @@ def differences(model: Any, part: nn.Module, told: Mapping[str, Any]) -> str:
     if swaps_colours(made) != any(stated.get(n) for n in ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')):
         return f'data_preprocessor of the file is {stated}, and swaps red and blue differently'
     return ''
+
+
+def told_normalisation(content: object) -> Mapping[str, Any]:
+    """What an exported file, read as a checkpoint, says of its pixels; nothing of any other checkpoint."""
+    if not isinstance(content, Mapping) or 'onnx' not in content:
+        return {}
+    found: Mapping[str, Any] = content['meta']['export'].get('normalisation') or {}
+    return found
 
 
 def _settings(arch: Any) -> dict[str, Any]:

@@ -1,25 +1,20 @@
 """Testing in mixed precision: float16 autocast on a GPU, bfloat16 autocast on a CPU."""
 
-import logging
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.logging import print_log
 
 from fan_mm.config_parts import scope_of
 from fan_mm.engine.onnx_file import is_onnx
 from fan_mm.errors import InputError
+from fan_mm.logs import warn
 
 _BF16_FLAGS = ('avx512_bf16', 'amx_bf16', 'bf16', 'svebf16')
 
 
 def use_half_precision(cfg: Config, checkpoint: str) -> None:
-    """Let mmengine's test loop evaluate under autocast.
-
-    Args:
-        cfg: config; modified in place.
-        checkpoint: that is evaluated.
+    """Change a config such that mmengine's test loop evaluates under autocast.
 
     Raises:
         InputError: autocast cannot reach the model: an exported file, or on a CPU a detector, whose
@@ -38,12 +33,12 @@ def use_half_precision(cfg: Config, checkpoint: str) -> None:
             )
         if not cpu_has_bfloat16():
             text = '--amp: this CPU has no bfloat16 instructions; float32 may be faster'
-            print_log(text, 'current', logging.WARNING)
+            warn(text)
     cfg.test_cfg = ConfigDict(cfg.get('test_cfg') or {}, fp16=True)
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 itself; True where nothing tells."""
+    """Whether the CPU supports bfloat16 products; True if unknown."""
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
     except OSError:
@@ -53,5 +48,5 @@ def cpu_has_bfloat16() -> bool:
 
 
 def autocast_name() -> str:
-    """What mmengine's autocast computes in on this machine."""
+    """The type that mmengine's autocast uses on this machine."""
     return 'bf16 autocast' if get_device() == 'cpu' else 'fp16 autocast'

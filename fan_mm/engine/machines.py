@@ -6,26 +6,32 @@ first one has, would give wrong numbers or a wrong training in silence.
 
 import contextlib
 import hashlib
-import logging
 import os
 import re
 import secrets
 import socket
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import all_gather_object, broadcast_object_list, get_world_size, is_main_process
-from mmengine.logging import print_log
 
 from fan_mm.engine.checks.files import evenly
+from fan_mm.engine.evaluators import library_class
 from fan_mm.engine.once_for_all import by_one_of_each_machine
 from fan_mm.errors import InputError
 from fan_mm.few_names import few_and_more
+from fan_mm.logs import warn
 
 _PER_PROCESS = ('work_dir', 'launcher')  # may hold the time
 _LOOPS = ('train_cfg', 'val_cfg', 'test_cfg')
+_SEEN = '.seen_by_all.'  # how the files begin by which machines see that they share a folder
+_LEFT = 3600  # seconds after which nobody looks for one
+# Metrics of mmdet whose processes exchange files in a temporary folder.
+_THROUGH_FILES = ('MOTChallengeMetric', 'CityScapesMetric')
 _NAMES = 64  # images of a dataset, evenly spaced, whose names are compared (`evenly`)
 
 
@@ -55,10 +61,6 @@ def refuse_differences(what: str, value: Callable[[], str], remedy: str) -> None
 
 def refuse_other_images(name: str, loader: Any) -> None:
     """Refuse datasets of another length or order: processes share them by numbers. All processes call it.
-
-    Args:
-        name: of the loader in the config.
-        loader: built from it.
 
     Raises:
         InputError: in every process: the machines' datasets differ.
@@ -125,7 +127,7 @@ def shared_by_all(folder: str | os.PathLike) -> bool:
         return True
     folder = Path(folder)
     # A new name (of `fan_mm.fileio.whole_file`'s temporary files): network file systems remember what was missing.
-    name = [f'.seen_by_all.{secrets.token_hex(6)}']
+    name = [f'{_SEEN}{secrets.token_hex(6)}']
     broadcast_object_list(name)
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,9 +137,41 @@ def shared_by_all(folder: str | os.PathLike) -> bool:
     # not Path.exists, which raises where a folder may not be looked into: the others would wait
     shared = all(all_gather_object(os.path.exists(folder / name[0])))
     if is_main_process():
-        with contextlib.suppress(OSError):
-            (folder / name[0]).unlink(missing_ok=True)
+        _remove(folder, name[0])
     return shared
+
+
+def _remove(folder: Path, name: str) -> None:
+    """Remove the file by which machines saw whether they share a folder, and what a kill has left of others."""
+    with contextlib.suppress(OSError):
+        (folder / name).unlink(missing_ok=True)
+        for file in folder.glob(f'{_SEEN}*'):
+            if time.time() - file.stat().st_mtime > _LEFT:
+                file.unlink(missing_ok=True)
+
+
+def refuse_own_temporaries(evaluator: Any) -> None:
+    """Refuse metrics whose processes exchange files where machines have a temporary folder each.
+
+    All processes call it.
+
+    Args:
+        evaluator: of a loop, or another one.
+
+    Raises:
+        InputError: in every process: there is such a metric.
+    """
+    metrics = [m for m in getattr(evaluator, 'metrics', ()) if getattr(m, 'tmp_dir', None)]
+    names = [type(m).__name__ for m in metrics if library_class(m, _THROUGH_FILES)]
+    if not names:
+        return
+    folder = [tempfile.gettempdir()]
+    broadcast_object_list(folder)
+    if not shared_by_all(folder[0]):
+        raise InputError(
+            f'{names[0]} exchanges files in {folder[0]}, which the machines do not share: set TMPDIR to a folder that '
+            'all of them have, or use one machine'
+        )
 
 
 def collect_without_disk(evaluator: Any) -> None:
@@ -148,17 +182,27 @@ def collect_without_disk(evaluator: Any) -> None:
 
     Args:
         evaluator: of a loop; one without metrics is left as it is.
+
+    Raises:
+        InputError: in every process: a metric needs a folder that the machines do not share.
     """
+    refuse_own_temporaries(evaluator)
     metrics = [m for m in getattr(evaluator, 'metrics', ()) if _collects_in_current_folder(m)]
     if not metrics or shared_by_all('.'):
         return
     for metric in metrics:
+        if library_class(
+            metric, ['BaseVideoMetric']
+        ):  # of mmdet's trackers, which knows no other way
+            raise InputError(
+                f'{type(metric).__name__} collects results below the current folder, which the machines do not '
+                'share: start in a folder that all of them have, or use one machine'
+            )
+    for metric in metrics:
         metric.collect_device = 'gpu'  # so it is called; without a GPU, too, it is the group
-    print_log(
+    warn(
         'fan_mm: the machines do not share the current folder, or cannot write there: metrics collect results through '
-        "the process group (collect_device='gpu')",
-        'current',
-        logging.WARNING,
+        "the process group (collect_device='gpu')"
     )
 
 

@@ -31,10 +31,6 @@ def join_group(cfg: Config, launcher: str) -> None:
 def by_one_of_each_machine(check: Callable[[], list[str]], local_rank: int) -> list[str]:
     """Run a check in the first process of each machine: data may lie on its own disk.
 
-    Args:
-        check: gives lines for the log.
-        local_rank: of this process on its machine.
-
     Returns:
         The lines that the check gave, of all machines, each once.
 

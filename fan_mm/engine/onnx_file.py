@@ -7,8 +7,10 @@ layers are the file's. A classifier that has another library's network whole ins
 
 import json
 import mmap
+import operator
 import os
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +36,7 @@ _LOCATION = re.compile(rb'\x0a\x08location\x12([\x80-\xff]?[\x01-\x7f])', re.DOT
 
 
 def is_onnx(source: str | os.PathLike) -> bool:
-    """Whether a file given for a checkpoint is an ONNX file, by its name."""
+    """Whether a checkpoint is an ONNX file, by its name."""
     return os.fspath(source).lower().endswith(SUFFIX)
 
 
@@ -69,6 +71,8 @@ def open_session(model: str | os.PathLike | bytes, device: str = 'cpu') -> Any:
     except Exception as error:  # onnxruntime has a dozen kinds
         name = 'the graph' if isinstance(model, bytes) else model
         other = None if isinstance(model, bytes) else what_else(model)
+        if not isinstance(model, bytes) and other is None and zipfile.is_zipfile(model):
+            other = 'but a torch checkpoint: give it a name in .pth'
         if other and not other.startswith('but an ONNX file'):
             raise InputError(f'{name} is not an ONNX file, {other}') from None
         raise InputError(f'onnxruntime rejects {name}: {first_line(error)}') from None
@@ -128,7 +132,7 @@ def metadata_of(session: Any, source: str | os.PathLike) -> dict[str, Any]:
 
 
 def external_files(path: str | os.PathLike) -> list[Path]:
-    """The files beside an ONNX file in which it says that its weights are, sorted."""
+    """The files beside an ONNX file that hold its weights, sorted."""
     file = Path(path)
     if not file.stat().st_size:
         return []
@@ -170,29 +174,33 @@ def read_onnx(source: str | os.PathLike) -> dict[str, Any]:
             f'{source} gives {told["output"]} for {told["input"]}: for testing, export with '
             '--output logits and without --with-preprocessing'
         )
-    _check_form(session, told.get('task'), source)
+    _check_form(session, told, source)
     meta = {'classes': tuple(told['classes'])} if told['classes'] else {}
     if told['palette']:
         meta['palette'] = told['palette']
     return {'onnx': session, 'meta': {'dataset_meta': meta, 'export': told}}
 
 
-def _check_form(session: Any, task: str | None, source: str | os.PathLike) -> None:
+def _check_form(session: Any, told: Mapping[str, Any], source: str | os.PathLike) -> None:
     """Refuse a graph that somebody changed and that still says to be ours.
 
     Raises:
         InputError: it takes no normalised images, or gives no logits.
     """
-    ranks = {'classification': (2,), 'segmentation': (4,)}.get(task or '', (2, 4))
+    ranks = {'classification': (2,), 'segmentation': (4,)}.get(told.get('task', ''), (2, 4))
     taken, given = session.get_inputs(), session.get_outputs()
-    fits = len(taken) == 1 and len(taken[0].shape) == 4 and taken[0].shape[1] == 3
+    fits = (
+        len(taken) == 1
+        and len(taken[0].shape) == 4
+        and taken[0].shape[1] == told.get('channels', 3)
+    )
     gives = [value.name for value in given] == ['logits'] and len(given[0].shape) in ranks
     for verb, values, right in (('takes', taken, fits), ('gives', given, gives)):
         if not right or values[0].type not in _FLOATS:
             has = ', '.join(f'{value.name} {value.type} {value.shape}' for value in values)
             raise InputError(
                 f'{source} was changed after its export: it {verb} {has}, where a file that can be tested takes '
-                "float images (B, 3, H, W) and gives 'logits' alone"
+                f"float images (B, {told.get('channels', 3)}, H, W) and gives 'logits' alone"
             )
 
 
@@ -209,7 +217,7 @@ class OnnxNetwork(nn.Module):
         self.batch = session.get_inputs()[0].shape[0]
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        """From normalised images (B, 3, H, W) the scores, as a tuple of one."""
+        """From normalised images (B, C, H, W) the scores, as a tuple of one."""
         size = self.batch if isinstance(self.batch, int) else len(images)
         parts = []
         for part in images.detach().float().cpu().split(size):
@@ -237,7 +245,7 @@ class _OnnxScores(OnnxNetwork):
         self.in_logits = in_logits
 
     def forward(self, images: Tensor) -> Any:
-        """From normalised images (B, 3, H, W) the scores (B, K)."""
+        """From normalised images (B, C, H, W) the scores (B, K)."""
         (scores,) = super().forward(images)
         return SimpleNamespace(logits=scores) if self.in_logits else scores
 
@@ -281,18 +289,18 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     if different := differences(model, used, told):
         raise InputError(f'{source} does not match the model of the config: {different}')
     if name != 'backbone':
-        setattr(model, name, _standing_for(used, session, told['size'], source))
+        setattr(model, name, _standing_for(used, session, told, source))
         return
     wanted = getattr(head, 'out_channels', None) or getattr(head, 'num_classes', None)
     _check_classes(session, wanted, source)
     model.backbone = OnnxNetwork(session)
     if getattr(model, 'neck', None) is not None:
         model.neck = None
-    head.forward = _last
+    head.forward = operator.itemgetter(-1)
 
 
 def _standing_for(
-    network: nn.Module, session: Any, size: tuple[int, int], source: str
+    network: nn.Module, session: Any, told: Mapping[str, Any], source: str
 ) -> _OnnxScores:
     """A file's scores as a whole network gives its own.
 
@@ -301,7 +309,8 @@ def _standing_for(
     """
     like = next(network.parameters())  # on the GPU perhaps, where a Runner has put it
     with torch.no_grad():
-        made = network.eval()(torch.zeros(1, 3, *size, device=like.device, dtype=like.dtype))
+        shape = 1, told.get('channels', 3), *told['size']
+        made = network.eval()(torch.zeros(shape, device=like.device, dtype=like.dtype))
     scores = getattr(made, 'logits', made)
     if not isinstance(scores, Tensor):
         raise InputError(
@@ -315,7 +324,3 @@ def _check_classes(session: Any, wanted: int | None, source: str) -> None:
     channels = session.get_outputs()[0].shape[1]
     if isinstance(channels, int) and wanted not in (None, channels):
         raise InputError(f'{source} outputs scores for {channels} classes, the config has {wanted}')
-
-
-def _last(features: tuple[Tensor, ...]) -> Tensor:
-    return features[-1]

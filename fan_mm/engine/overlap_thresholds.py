@@ -21,10 +21,6 @@ _SIXTH = 6  # of the thresholds is in mmdet's table per class
 def check_overlap_thresholds(place: str, metric: dict) -> None:
     """Check the ``iou_thrs`` of a metric derived from mmdet's CocoMetric.
 
-    Args:
-        place: of the metric in the config.
-        metric: its config.
-
     Raises:
         InputError: they are no shares of 1, or too few for the table per class.
     """

@@ -11,17 +11,8 @@ from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from fan_mm.config_parts import datasets_of, scope_of, type_name
-from fan_mm.engine.checks.datasets import (
-    build_lazily,
-    check_dataset,
-    check_names,
-    check_steps,
-)
-from fan_mm.engine.classification_checks import (
-    class_folders,
-    number_of_classes,
-    other_positions,
-)
+from fan_mm.engine.checks.datasets import build_lazily, check_dataset, check_names, check_steps
+from fan_mm.engine.classification_checks import class_folders, number_of_classes, other_positions
 from fan_mm.engine.config.building import building, used_so
 from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.onnx_file import read_checkpoint
@@ -117,7 +108,7 @@ class Predictor:
 
 
 def drop_data(cfg: Config) -> None:
-    """Take loaders and evaluators out of a config whose data need not be there."""
+    """Remove loaders and evaluators from a config, whose data may be missing."""
     for split in ('train', 'val', 'test'):
         for part in ('dataloader', 'evaluator', 'cfg'):
             cfg.pop(f'{split}_{part}', None)

@@ -58,7 +58,7 @@ def read_training_state(path: str | Path) -> dict:
 
 
 def _candidates(work_dir: Path) -> list[Path]:
-    """The last checkpoint as mmengine noted it, then the others, newest first.
+    """The last checkpoint as mmengine recorded it, then the others, newest first.
 
     Before it come later ones, written after the note: the run was killed before it noted them. (Older
     files of later steps are those of another run.)
@@ -84,7 +84,7 @@ def _candidates(work_dir: Path) -> list[Path]:
 
 
 def _read_note(note: Path) -> Path | None:
-    """The file that ``last_checkpoint`` names, if it says one that is there."""
+    """The file that ``last_checkpoint`` names, if it exists."""
     last = note.read_text(errors='replace').strip() if note.is_file() else ''
     try:
         return Path(last) if last and Path(last).is_file() else None

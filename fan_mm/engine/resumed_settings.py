@@ -1,5 +1,9 @@
-"""Which settings of a config a resumed training does not use, because the checkpoint brings its own."""
+"""Which settings of a config a resumed training does not use, because the checkpoint brings its own.
 
+And which state it cannot use: another optimizer's.
+"""
+
+import copy
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,11 +11,13 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.optim import Optimizer
 
+from fan_mm.errors import InputError
 from fan_mm.few_names import few
 
 # What a user changes between two runs, and mmengine's resuming sets back.
-_OF_GROUPS = ('lr', 'weight_decay')
+_OF_GROUPS = ('lr', 'weight_decay', 'momentum', 'betas', 'eps', 'nesterov', 'amsgrad')
 _OF_SCHEDULERS = (
     *('begin', 'end', 'by_epoch', 'power', 'min_value', 'T_max', 'eta_min', 'eta_min_ratio'),
     *('gamma', 'milestones', 'step_size', 'start_factor', 'end_factor', 'periods', 'factor'),
@@ -26,12 +32,19 @@ class ResumedSettingsHook(Hook):
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare, where a training is resumed and its parts are built, but not yet loaded."""
+        """Compare, where a training is resumed and its parts are built, but not yet loaded.
+
+        Raises:
+            InputError: the state is one of another kind of optimizer.
+        """
         if not runner._resume:
             return
+        optimizers = list(_optimizers(checkpoint.get('optimizer'), runner.optim_wrapper))
+        for _, saved, own in optimizers:
+            _refuse_other_kind(runner._load_from, saved, own)
         kept = [
             *_other_schedules(checkpoint.get('param_schedulers'), runner.param_schedulers),
-            *_other_optimizers(checkpoint.get('optimizer'), runner.optim_wrapper),
+            *(line for one in optimizers for line in _other_groups(*one)),
         ]
         if kept:
             runner.logger.log(
@@ -74,38 +87,59 @@ def _other_schedulers(place: str, saved: list[Mapping], own: list[Mapping]) -> I
         yield f'{place}: {len(saved)} of them, not {len(own)}'
         return
     for index, (there, here) in enumerate(zip(saved, own, strict=False)):
+        if there.keys() != here.keys():
+            names = [
+                ', '.join(sorted(a.keys() - b.keys())) for a, b in ((there, here), (here, there))
+            ]
+            yield f'{place}.{index}: one of another kind (with {names[0] or "less"}, not {names[1] or "more"})'
         for key in _OF_SCHEDULERS:
             if key in there and key in here and there[key] != here[key]:
                 yield f'{place}.{index}: {key} is {_differ(there[key], here[key])}'
 
 
-def _other_optimizers(saved: Any, wrapper: Any) -> Iterator[str]:
-    """What differs in the optimizer, or in each of several."""
+def _optimizers(saved: Any, wrapper: Any) -> Iterator[tuple[str, list[Mapping], Any]]:
+    """The optimizer, or each of several: what it is called, its saved parameter groups, itself."""
     if not isinstance(wrapper, OptimWrapperDict):
-        yield from _other_groups('optimizer', _groups(saved), _own_groups(wrapper))
+        yield 'optimizer', _groups(saved), getattr(wrapper, 'optimizer', None)
         return
     for name, one in wrapper.items():
         there = saved.get(name) if isinstance(saved, Mapping) else None
-        yield from _other_groups(f'optimizer {name}', _groups(there), _own_groups(one))
+        yield f'optimizer {name}', _groups(there), getattr(one, 'optimizer', None)
 
 
 def _groups(state: Any) -> list[Mapping]:
     return list(state.get('param_groups') or ()) if isinstance(state, Mapping) else []
 
 
-def _own_groups(wrapper: Any) -> list[Mapping]:
-    return getattr(getattr(wrapper, 'optimizer', None), 'param_groups', None) or []
+def _refuse_other_kind(file: str, saved: list[Mapping], own: Any) -> None:
+    """Refuse parameter groups that lack what an optimizer reads in its first step.
+
+    What later versions of a class have added, it adds itself where it takes a state up.
+    """
+    if not isinstance(own, Optimizer):
+        return
+    needed = set(own.defaults).intersection(*own.param_groups)
+    taken = copy.copy(own)
+    taken.__setstate__({'state': {}, 'param_groups': [dict(group) for group in saved]})
+    for group in taken.param_groups:
+        if lacking := sorted(needed - group.keys()):
+            raise InputError(
+                f"{file} is of another config's training (load_from uses only its weights): its optimizer has no "
+                f'{", ".join(lacking)}, which {type(own).__name__} needs'
+            )
 
 
-def _other_groups(optimizer: str, saved: list[Mapping], own: list[Mapping]) -> Iterator[str]:
+def _other_groups(optimizer: str, saved: list[Mapping], own: Any) -> Iterator[str]:
     """What differs, once for all parameter groups: a config sets it once for all."""
-    if saved and len(saved) != len(own):
-        yield f'{optimizer}, parameter groups: {len(saved)} of them, not {len(own)}'
+    groups: list[Mapping] = getattr(own, 'param_groups', None) or []
+    if saved and len(saved) != len(groups):
+        yield f'{optimizer}, parameter groups: {len(saved)} of them, not {len(groups)}'
         return
     for key in _OF_GROUPS:
         pairs = [
             (_unscheduled(there, key), _unscheduled(here, key))
-            for there, here in zip(saved, own, strict=False)
+            for there, here in zip(saved, groups, strict=False)
+            if key in there and key in here
         ]
         others = [pair for pair in pairs if pair[0] != pair[1]]
         if others:
@@ -115,7 +149,10 @@ def _other_groups(optimizer: str, saved: list[Mapping], own: list[Mapping]) -> I
 
 def _unscheduled(group: Mapping, key: str) -> Any:
     """A group's value before schedulers changed it, which they note; without one, the value itself."""
-    return group.get(f'initial_{key}', group.get(key))
+    value = group.get(f'initial_{key}', group.get(key))
+    if key == 'betas' and 'initial_momentum' in group:  # the first of them, under that name
+        return [group['initial_momentum'], *value[1:]]
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _differ(there: Any, here: Any) -> str:

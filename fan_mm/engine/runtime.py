@@ -97,13 +97,7 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
 def build_runner(
     cfg: Config, launcher: str = 'none', training: bool = False, notes: Sequence[str] = ()
 ) -> Runner:
-    """Prepare a config, build its Runner, and log the preparations.
-
-    Args:
-        cfg: as for `prepare_runtime`, like launcher and training.
-        launcher: see there.
-        training: see there.
-        notes: additional lines for the log.
+    """Prepare a config as `prepare_runtime` does, build its Runner, and log the preparations and further notes.
 
     Raises:
         InputError: as for `prepare_runtime`; a mistake in the data in every process of a launcher.
@@ -144,7 +138,7 @@ def _deterministic(cfg: Config) -> bool:
 
 
 def _set_patience(cfg: Config) -> None:
-    """Let processes wait an hour for one that lists files or evaluates; NCCL gives up in ten minutes."""
+    """Let processes wait an hour for one that lists files or evaluates; NCCL waits ten minutes only."""
     environment = cfg.get('env_cfg') or {}
     group = environment.get('dist_cfg') or dict(backend='nccl')
     cfg.env_cfg = dict(environment, dist_cfg=dict(dict(timeout=3600), **group))
@@ -219,7 +213,7 @@ def _use_cpu(cfg: Config, launcher: str, training: bool) -> str:
 
 
 def _complaint_of_cuda() -> str:
-    """Why torch does not get the GPU of a driver that is there, most often an old one."""
+    """Why torch cannot use the GPU of an installed driver, most often an old one."""
     hidden = os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1')
     if hidden or not torch.version.cuda or not _DRIVER.exists():
         return ''

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from mmengine.runner import CheckpointLoader
 
-from fan_mm.errors import InputError
+from fan_mm.errors import about
 from fan_mm.models.weight_tree import WeightTree
 from fan_mm.torch_files import read_torch_file
 
@@ -36,10 +36,8 @@ def load_from_local(filename: str, map_location: object = None) -> object:
     content = read_torch_file(filename)
     if not isinstance(content, Mapping):
         return content
-    try:
+    with about(filename):
         tree = WeightTree(content)
-    except InputError as error:
-        raise InputError(f'{filename}: {error}') from None
     usual = isinstance(content.get('state_dict'), Mapping)
     place = 'state_dict.' if usual else next(iter(tree.largest()))
     state = tree.below(place)

@@ -12,10 +12,6 @@ from mmengine.runner import Runner
 _DESCRIPTIONS = ('-' * 60 + '\nSystem environment:', 'Config:\n', 'Hooks will be executed in')
 
 
-def _is_no_description(record: logging.LogRecord) -> bool:
-    return not str(record.msg).lstrip().startswith(_DESCRIPTIONS)
-
-
 class ShortConsoleRunner(Runner):
     """Runner that writes environment, config and hooks to its log file, and on the console where that is."""
 
@@ -26,5 +22,7 @@ class ShortConsoleRunner(Runner):
             logger.info('environment, config and hooks: %s', logger.log_file)
             for handler in logger.handlers:
                 if type(handler) is logging.StreamHandler:
-                    handler.addFilter(_is_no_description)
+                    handler.addFilter(
+                        lambda record: not str(record.msg).lstrip().startswith(_DESCRIPTIONS)
+                    )
         return logger

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fan_mm.config_parts import type_name
 from fan_mm.engine.distributed import unwrapped
 from fan_mm.engine.onnx_file import use_onnx
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, about
 from fan_mm.models.checkpoints import (
     CheckpointedBackbone,
     adapt,
@@ -65,7 +65,7 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
 
 
 def _innermost(model: Any) -> nn.Module:
-    """A model without what wraps it for several processes, or for test-time augmentation."""
+    """A model without its wrappers for several processes or test-time augmentation."""
     while isinstance(model := unwrapped(model), BaseTTAModel):
         model = model.module
     return model
@@ -77,11 +77,9 @@ def _find(model: nn.Module, content: object, source: str) -> tuple[str, WeightTr
     Raises:
         InputError: no weights, several models, or a released FAN, which has other names.
     """
-    try:
+    with about(source):
         tree = WeightTree(content)
         place = find_module(tree, model)
-    except InputError as error:
-        raise InputError(f'{source}: {error}') from None
     fans, own = fans_inside(model), model.state_dict().keys()
     bare = [fan for fan in fan_places(tree) if model_around(tree, fan) == fan]
     if bare and fans and '' not in fans and not own & in_our_names(model, tree.below(place)).keys():
@@ -158,7 +156,7 @@ def _check_adapters(model: nn.Module, state: Mapping[str, Tensor], source: str) 
 
 
 class LoadFromHook(Hook):
-    """Hand mmengine the weights of ``load_from`` under the model's own names, wherever they lay.
+    """Hand mmengine the weights of ``load_from`` under the model's own names, wherever they are in the file.
 
     mmengine looks below ``state_dict`` only, drops ``module.``, and skips what it does not find. Parts
     may be missing in a training; all may not.
@@ -176,13 +174,11 @@ class LoadFromHook(Hook):
             raise InputError(
                 f'{source} has none of the {len(own)} tensors of the model: nothing would be loaded'
             )
-        try:
+        with about(source):
             check_values(named, own)
             for prefix, fan in fans_inside(model).items():
                 if part := below(prefix, state):
                     adapt(part, fan)  # for its complaints, to which mmengine's loading adds no name
-        except InputError as error:
-            raise InputError(f'{source}: {error}') from None
         if runner._resume:
             _refuse_other_shapes(model, named, source)
         if averages := tree.averages(place):
@@ -200,7 +196,7 @@ class LoadFromHook(Hook):
 
 
 def _refuse_other_shapes(model: nn.Module, state: Mapping, source: str) -> None:
-    """Refuse to resume with weights of other shapes: mmengine would go on, with random values there."""
+    """Refuse to resume with weights of other shapes: mmengine would continue with random values."""
     for name, own in model.named_parameters():  # buffers may grow while training
         if name in state and own.shape != state[name].shape:
             raise InputError(
@@ -235,17 +231,11 @@ def check_start(model: dict, path: str) -> None:
     Parts may differ, as with another head, or be missing but for heads and necks. Of the backbone
     alone, as NVIDIA's files are, nothing would be loaded. A classifier must know the same classes.
 
-    Args:
-        model: the config of the model.
-        path: the file.
-
     Raises:
         InputError: it is neither; says what to do instead.
     """
-    try:
+    with about('load_from'):
         tree = WeightTree(read_torch_file(path))
-    except InputError as error:
-        raise InputError(f'load_from: {error}') from None
     as_backbone = (
         '--cfg-options load_from=None model.backbone.init_cfg.type=Pretrained '
         f'model.backbone.init_cfg.checkpoint={path}'

@@ -22,7 +22,7 @@ _COUNTS = 2**18  # counts of images at once, of few images
 
 
 class _Score(NamedTuple):
-    """What COCO's summary takes of the precisions: overlaps, area range, limit of detections."""
+    """Which precisions COCO averages for a score: overlaps, area range, limit of detections."""
 
     overlap: float | None  # None: the mean over all
     area: int  # position among 'all', 'small', 'medium', 'large'
@@ -79,7 +79,7 @@ class Matches:
         ]
 
     def arrays(self, kind: str) -> dict[str, np.ndarray]:
-        """All of it, of boxes or masks, by the names under which it is stored; truths as bits."""
+        """All arrays, of boxes or masks, by the names under which they are stored; truth values as bits."""
         packed = {name: np.packbits(getattr(self, name), axis=-1) for name in ('hit', 'ignored')}
         return {f'matches/{kind}/{name}': a for name, a in {**vars(self), **packed}.items()}
 
@@ -92,8 +92,10 @@ class Matches:
         found = {name: a for name in names if (a := stored(f'matches/{kind}/{name}')) is not None}
         if len(found) < len(names):
             return _of_earlier_version(stored) if kind == 'bbox' else None
-        bits = {name: _unpacked(found[name], len(found['overlaps'])) for name in ('hit', 'ignored')}
-        return cls(**{**found, **bits})
+        for name in ('hit', 'ignored'):
+            bits = np.unpackbits(found[name], axis=-1, count=len(found['overlaps']))
+            found[name] = bits.view(bool)
+        return cls(**found)
 
     def per_class(self) -> dict[str, np.ndarray]:
         """Score -> AP ``(K,)`` of all images, per cent; NaN of a class without such objects."""
@@ -107,10 +109,6 @@ class Matches:
         chunks = resample_counts(int(self.size[0]), resamples, seed)
         parts = [average_precisions(self, counts) for counts in chunks]
         return {n: np.concatenate([mean_ap(part[n]) for part in parts]) for n in self.scores}
-
-
-def _unpacked(bits: np.ndarray, overlaps: int) -> np.ndarray:
-    return np.unpackbits(bits, axis=-1, count=overlaps).view(bool)
 
 
 def _of_earlier_version(stored: Callable[[str], np.ndarray | None]) -> Matches | None:
@@ -132,7 +130,7 @@ def mean_ap(precisions: np.ndarray) -> np.ndarray:
 
 
 def together(parts: Sequence[Matches]) -> Matches:
-    """The images of several sets as one set, in the order given; of the areas that all of them have."""
+    """Join the images of several sets, in the order given, with the areas that all of them have."""
     starts = np.cumsum([0, *(part.size[0] for part in parts)])
     after = list(zip(parts, starts, strict=False))
     areas = min(len(part.hit) for part in parts)
@@ -158,7 +156,7 @@ def together(parts: Sequence[Matches]) -> Matches:
 
 
 def average_precisions(matches: Matches, counts: np.ndarray) -> dict[str, np.ndarray]:
-    """AP of each class as COCO computes it of the images so often counted.
+    """AP of each class as COCO computes it, with each image counted the given number of times.
 
     Args:
         matches: of N images.
@@ -194,7 +192,7 @@ def average_precisions(matches: Matches, counts: np.ndarray) -> dict[str, np.nda
 
 
 def _over(at_overlaps: np.ndarray, matches: Matches, overlap: float | None) -> np.ndarray:
-    """Of ``(T, R)`` the mean, or those at one overlap."""
+    """The mean of ``(T, R)`` over overlaps, or the values at one overlap."""
     if overlap is None:
         return at_overlaps.mean(axis=0)
     return at_overlaps[matches.overlaps.round(6).tolist().index(overlap)]
@@ -212,13 +210,7 @@ def _ranks(matches: Matches) -> np.ndarray:
 
 
 class _Ranked:
-    """The detections of one class in the order of their scores.
-
-    Args:
-        matches: of all classes.
-        area: position of the area range.
-        part: positions of the detections.
-    """
+    """The detections of one class in the order of their scores."""
 
     def __init__(self, matches: Matches, area: int, part: np.ndarray) -> None:
         image = matches.image[part]
@@ -272,7 +264,7 @@ class _Ranked:
 def _counted(
     rows: np.ndarray, columns: np.ndarray, numbers: np.ndarray, shape: tuple[int, int]
 ) -> Any:
-    """The sparse matrix of numbers, those of one place added up."""
+    """The sparse matrix of numbers at rows and columns; those at the same place are added up."""
     from scipy.sparse import csr_matrix  # nothing heavy at import
 
     return csr_matrix((numbers, (rows, columns)), shape=shape)

@@ -9,6 +9,7 @@ import bisect
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler, Subset
@@ -18,27 +19,21 @@ from fan_mm.evaluation.cells import Cell
 from fan_mm.evaluation.pipelines import CellPipeline
 
 
+@dataclass(eq=False)
 class CellDataset(Dataset):
     """Every sample in every cell.
 
-    Args:
+    Attributes:
         dataset: from `fan_mm.evaluation.pipelines.with_cells`.
         pipelines: the dataset's pipelines, from there too.
         cells: K cells.
         samples: N indices into ``dataset``.
     """
 
-    def __init__(
-        self,
-        dataset: Any,
-        pipelines: Sequence[CellPipeline],
-        cells: Sequence[Cell],
-        samples: Sequence[int],
-    ) -> None:
-        self.dataset = dataset
-        self.pipelines = pipelines
-        self.cells = cells
-        self.samples = samples
+    dataset: Any
+    pipelines: Sequence[CellPipeline]
+    cells: Sequence[Cell]
+    samples: Sequence[int]
 
     def __len__(self) -> int:
         """``K * N``."""
@@ -91,7 +86,7 @@ class CellBatches(Sampler):
 
 
 def loader_like(loader: DataLoader, dataset: Dataset, batches: Sampler) -> DataLoader:
-    """A loader over ``batches`` of ``dataset``, for the rest as ``loader``."""
+    """A loader over ``batches`` of ``dataset`` with the other options of ``loader``."""
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -123,11 +118,9 @@ def data_info(dataset: Any, index: int) -> Mapping:
         part = bisect.bisect_right(dataset.cumulative_sizes, index)
         start = dataset.cumulative_sizes[part - 1] if part else 0
         return data_info(dataset.datasets[part], index - start)
-    if not hasattr(dataset, 'get_data_info') and isinstance(
-        listed := getattr(dataset, 'data_list', None), list
-    ):
-        info: Mapping = listed[index]  # mmpretrain's MultiTaskDataset
-        return info
+    listed = getattr(dataset, 'data_list', None)
+    if not hasattr(dataset, 'get_data_info') and isinstance(listed, list):
+        return listed[index]  # mmpretrain's MultiTaskDataset
     return dataset.get_data_info(index)
 
 
@@ -174,7 +167,7 @@ def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
 
 
 def further_pictures(info: Mapping) -> list[str]:
-    """The keys under which a sample has pictures beside ``img_path``: 'img_path2' of mmseg's LEVIR-CD."""
+    """The keys of further images of a sample beside ``img_path``: 'img_path2' of mmseg's LEVIR-CD."""
     return [
         key
         for key, value in info.items()

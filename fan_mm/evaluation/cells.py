@@ -10,7 +10,6 @@ those of earlier versions have neither, and count by their folder.
 
 import contextlib
 import json
-import logging
 import os
 import re
 import zipfile
@@ -21,16 +20,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from mmengine.logging import print_log
 
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.errors import InputError
 from fan_mm.evaluation.consistency import seal, seal_of_arrays
 from fan_mm.fileio import is_temporary, output_folder, whole_file, write_whole
+from fan_mm.logs import warn
 
 # What numpy raises where a .npz is not what was written.
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 COPIES = 'copies of '  # entries of an identity that are about one cell
+METRIC = 'metric: '  # entries that are settings of the metric
 PROTOCOL = 'protocol'  # entry of an identity: the name of a benchmark, or of a real condition
 _IDENTITY = 'identity'  # of its sweep, in the files of a cell
 _ARRAYS, _SEAL = 'arrays', 'seal'  # in a record: hashes of its statistics' file, and of all else
@@ -90,10 +90,12 @@ class CellRecord:
 
 
 def _differ(name: str, there: dict[str, str], now: dict[str, str]) -> bool:
-    """Whether an entry of two identities says that cells must not be mixed."""
+    """Whether an entry of two identities differs such that their cells must not be mixed."""
     one, other = there.get(name), now.get(name)
     if name.startswith(COPIES) and None in (one, other):
         return False  # more cells, or other ones
+    if name.startswith(METRIC) and None in (one, other):
+        return False  # of an earlier version
     if name == PROTOCOL and (None in (one, other) or {one, other} <= BENCHMARKS.keys()):
         return (
             False  # of an earlier version; benchmarks share their cells, where all else is the same
@@ -106,15 +108,11 @@ def _differing(there: dict[str, str], now: dict[str, str]) -> list[str]:
 
 
 def _leave_out(path: Path, why: str) -> None:
-    print_log(f'{path} {why}: the cell is evaluated again', 'current', logging.WARNING)
+    warn(f'{path} {why}: the cell is evaluated again')
 
 
 class CellStore:
-    """The records of one sweep in a folder, or, without a folder, in memory.
-
-    Args:
-        folder: the work dir; None keeps everything in memory.
-    """
+    """The records of one sweep in a folder, or, without a folder, in memory."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -195,7 +193,7 @@ class CellStore:
         )
 
     def _check_origin(self, cell: Cell) -> None:
-        """Check that a cell that is done is of this sweep, its statistics too.
+        """Check that a finished cell and its statistics belong to this sweep.
 
         Raises:
             InputError: one is of a sweep of another identity, whose files were put here.
@@ -219,12 +217,12 @@ class CellStore:
             del self._records[cell]
 
     def _of(self, cell: Cell) -> dict[str, str]:
-        """What of the identity is about a cell."""
+        """The entries of the identity that concern a cell."""
         own = COPIES + str(cell)
         return {n: t for n, t in self._identity.items() if n == own or not n.startswith(COPIES)}
 
     def reopen(self) -> None:
-        """Look again at what the folder holds, now that no other run can write into it.
+        """Read the folder again, now that no other run can write into it.
 
         Raises:
             InputError: another sweep has begun there since it was opened.
@@ -373,7 +371,7 @@ class CellStore:
     def all_statistics(
         self, cells: Sequence[Cell], name: str = 'statistics'
     ) -> 'StatisticsOfCells':
-        """Statistics per image of those cells that have them, read as they are asked for."""
+        """Statistics per image of the cells that have them, read when they are asked for."""
         return StatisticsOfCells(self, [cell for cell in cells if self._has(cell, name)], name)
 
     def _has(self, cell: Cell, name: str) -> bool:
@@ -382,7 +380,7 @@ class CellStore:
 
     @contextlib.contextmanager
     def _arrays(self, cell: Cell) -> Iterator[Mapping[str, np.ndarray]]:
-        """The arrays of a cell by their names, of a file each read when it is asked for."""
+        """The arrays of a cell by their names, each read when it is asked for."""
         path = self.folder and self._path(cell, '.npz')
         if path is None or not path.exists():
             yield self._statistics.get(cell, {})
@@ -398,13 +396,7 @@ class CellStore:
 
 
 class StatisticsOfCells(Mapping[Cell, np.ndarray]):
-    """Statistics per image by cell, of which one at a time is held: of all cells they may be gigabytes.
-
-    Args:
-        store: that has them.
-        cells: all of which have statistics of this name.
-        name: of the statistics.
-    """
+    """Statistics per image of cells that have them; only one is held at a time, as all may be gigabytes."""
 
     def __init__(self, store: CellStore, cells: Sequence[Cell], name: str) -> None:
         self._store, self._cells, self._name = store, tuple(cells), name

@@ -26,7 +26,7 @@ def readable(classes: Iterable[object]) -> list[str]:
 
 
 def palette_of(metainfo: Mapping[str, Any], classes: int) -> list[list[int]] | None:
-    """The RGB colours of so many classes; None of a dataset without, or with 'random' ones (COCO's).
+    """The RGB colours of the classes; None for a dataset without, or with 'random' ones (COCO's).
 
     mmdet keeps COCO's 80 colours where the config names other classes.
     """

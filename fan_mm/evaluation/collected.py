@@ -138,7 +138,7 @@ def read_detections(metric: BaseMetric, results: list, scores: Scores) -> None:
 def _of_their_own(
     values: dict[str, float | None], categories: Sequence[int]
 ) -> dict[str, float | None]:
-    """CocoMetric's values per class, each under the name of its own class.
+    """CocoMetric's values per class, under the names of the classes.
 
     It names them in the order of the file's categories, in which pycocotools has them only if their ids ascend.
     """

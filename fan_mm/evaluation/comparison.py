@@ -83,7 +83,7 @@ def paired(values: Sequence[float | None], draws: Sequence[np.ndarray] | None) -
 
 
 def _difference(figure: Figure, scores: Sequence[Scores], draws: Sequence[Scores] | None) -> dict:
-    """The second minus the first of a figure, of two results' scores."""
+    """The figure of the second results minus that of the first."""
     drawn = None
     if draws and all(c in d for d in draws for c in figure.cells):
         drawn = [figure.formula(d) for d in draws]
@@ -98,7 +98,7 @@ def _other_differences(
     alike: Sequence[PerImage],
     figures: Mapping[str, Figure],
 ) -> dict[str, dict[str, Any]]:
-    """Differences of the other scores that both sum up."""
+    """Differences of the other scores that both results sum up."""
     found = {}
     for score in results[0].get('other_summaries', ()):
         if score not in results[1].get('other_summaries', ()):
@@ -174,7 +174,7 @@ def _scores(results: Mapping, name: str) -> dict[Cell, float | None]:
 def _alike(
     first: str | os.PathLike, second: str | os.PathLike, name: str = PER_IMAGE
 ) -> list[PerImage]:
-    """Statistics of both, which give the same draws; none if they are of other images."""
+    """Statistics of both results, for paired draws; none if their images differ."""
     one, other = (read_per_image(path, name) for path in (first, second))
     if one is None or other is None or not np.array_equal(one.keys, other.keys):
         return []

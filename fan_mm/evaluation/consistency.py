@@ -21,7 +21,7 @@ _BOXES_APART = 0.0501
 
 
 def seal(content: Mapping[str, Any]) -> str:
-    """A hash of what is to be stored as JSON, however the file is written: jq makes 87 of 87.0."""
+    """A hash of what is stored as JSON, independent of how the file is formatted: jq turns 87.0 into 87."""
     # keys as texts, tuples as lists, all numbers as floats, -0.0 as 0.0
     plain = json.loads(
         json.dumps(content), parse_int=float, parse_float=lambda text: float(text) + 0.0
@@ -102,7 +102,7 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _sweep(results: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """What a sweep's summary says, and what its cells give."""
+    """The values in a sweep's summary, and those that follow from its cells."""
     cells, summary = _values(results, 'corruption', 'severity'), results['summary']
     yield 'clean', (summary['clean'], cells.get(('clean', 0)))
     severities = results['benchmark']['severities']

@@ -1,38 +1,49 @@
 """Mistakes that would be the same in every cell: they end a sweep at once, in one line.
 
-The metrics compute on the first clean batch alone; what they raise on the whole clean cell they would
-raise on all; and two cells that fail alike, where none is done, speak for all.
+The model takes a batch of images of several sizes before all others; the metrics compute on the first clean
+batch alone; what they raise on the whole clean cell they would raise on all; and two cells that fail alike,
+where none is done, speak for all.
 """
 
 import copy
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.evaluator import Evaluator
-from mmengine.logging import print_log
+from mmengine.runner.amp import autocast
+from torch.utils.data import DataLoader
 
 from fan_mm.engine.evaluators import (
     Memory,
     collectors,
     left_as_it_was,
+    one_process,
     set_metainfo,
     with_sizes,
 )
-from fan_mm.engine.first_batch.samples import one_line
-from fan_mm.engine.first_batch.trial import needs_no_more
+from fan_mm.engine.first_batch.samples import load_samples, one_line
+from fan_mm.engine.first_batch.several_sizes import mixed_batch
+from fan_mm.engine.first_batch.trial import (
+    is_of_one_process,
+    model_fails,
+    needs_all_processes,
+    needs_no_more,
+    nothing_changed,
+)
 from fan_mm.errors import InputError
+from fan_mm.evaluation.cell_dataset import CellDataset, batch_size_of
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.scores import NoScore, compute_scores, copy_of
+from fan_mm.logs import warn
 
 
 class EveryCellFails(InputError):
-    """What would be the same in every cell, and ends the sweep."""
+    """A mistake that every cell would have; it ends the sweep."""
 
 
 class EveryCell:
-    """Knows what would fail in every cell of a sweep.
+    """Finds mistakes that every cell of a sweep would have.
 
     Every rank has one, and calls `agree` and `compare` as the others do.
 
@@ -56,10 +67,6 @@ class EveryCell:
     def try_metrics(self, positions: Sequence[int], memory: Memory) -> str | None:
         """Let the metrics compute on the first clean batch alone, on rank 0.
 
-        Args:
-            positions: of its samples in the sweep.
-            memory: of the evaluator, as it was before the batch.
-
         Returns:
             What is wrong with every cell; None where nothing is, and on other ranks.
         """
@@ -82,15 +89,41 @@ class EveryCell:
                 return one_line(error)
             self.doubt = one_line(error)
             text = f'{self.doubt} (the metric on the first batch, perhaps not on all)'
-            print_log(text, 'current', logging.WARNING)
+            warn(text)
         return None
+
+    def try_several_sizes(
+        self, model: Any, dataset: CellDataset, loader: DataLoader, fp16: bool
+    ) -> None:
+        """Let a model take a clean batch of images of several sizes, on rank 0, long before it comes.
+
+        Args:
+            model: of the sweep.
+            dataset: of the sweep, whose first cell is the clean one.
+            loader: of the clean images.
+            fp16: predict under autocast.
+
+        Raises:
+            EveryCellFails: the model fails.
+        """
+        order, size = range(len(dataset.samples)), batch_size_of(loader)
+        batch = mixed_batch(dataset, order, size)
+        if batch in ([], order[:size]) or needs_all_processes(model):
+            return
+        with nothing_changed(model), one_process(), autocast(enabled=fp16):
+            try:
+                samples = load_samples(dataset, batch, 'the loader')
+            except InputError:  # of which the cell tells
+                return
+            try:
+                model.test_step(loader.collate_fn(samples))
+            except Exception as error:  # whatever a model may raise
+                if is_of_one_process(error):
+                    return
+                raise EveryCellFails(model_fails(error, several_sizes=True)) from error
 
     def agree(self, mistake: str | None, cause: Exception | None = None) -> None:
         """Tell all ranks what this one found on its first clean batch.
-
-        Args:
-            mistake: one line; None where there is none.
-            cause: what was raised.
 
         Raises:
             EveryCellFails: on all ranks, if one of them found a mistake.
@@ -101,7 +134,7 @@ class EveryCell:
             self.doubt = self.doubt or doubt
 
     def compare(self, cell: Cell, error: str) -> None:
-        """Take note of a cell that failed, while none is done.
+        """Remember a failed cell, while none is done, to compare it with the next one.
 
         Raises:
             EveryCellFails: another cell, or the first batch, failed just so, and so would all.

@@ -3,20 +3,19 @@
 They are taken while the cells are evaluated, on whatever rank the sample is on; rank 0 writes them.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from mmengine.logging import print_log
 
 from fan_mm.corruptions import image_key
 from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord, CellStore
 from fan_mm.evaluation.samples import spread
 from fan_mm.images import no_wider
+from fan_mm.logs import warn
 
 MAX_WIDTH = 640
 SEVERITY = 3  # that a page shows where it shows one
@@ -71,7 +70,7 @@ class Gallery:
             return self._take(cell, positions, batch, outputs)
         except Exception as error:  # the input's form and the painter are the user's
             self.positions = set()
-            print_log(f'no images: {one_line(error)}', 'current', logging.WARNING)
+            warn(f'no images: {one_line(error)}')
             return {}
 
     def _take(
@@ -120,15 +119,9 @@ def file_name(cell: Cell, position: int, picture: str) -> str:
 def stored(
     store: CellStore, cell: Cell, taken: Mapping[int, Mapping[str, bytes]], paths: Sequence[str]
 ) -> list[dict[str, str]]:
-    """Write the images of a cell; returns the 'images' of its record.
+    """Write the images of a cell that `Gallery.take` gave on all ranks; returns the 'images' of its record.
 
     Each file says in a comment of which protocol and cell it is.
-
-    Args:
-        store: of the sweep.
-        cell: which.
-        taken: what `Gallery.take` gave on all ranks.
-        paths: of all samples, by their positions.
     """
     about = f'{store.protocol}, {cell}'
     return [

@@ -1,17 +1,16 @@
 """Robustness while training: a small sweep after validation, logged like any other metric."""
 
-import logging
 import math
 from collections.abc import Sequence
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.sweep import RobustnessSweep
+from fan_mm.logs import warn
 
 _PREFIX = 'val/robustness/'
 
@@ -91,7 +90,7 @@ class RobustnessHook(Hook):
         try:
             summary = self._sweep(runner).run()['summary']
         except InputError as error:  # hours of training are worth more
-            print_log(f'RobustnessHook: {error}', 'current', logging.WARNING)
+            warn(f'RobustnessHook: {error}')
             return
         scores = {
             'clean': summary['clean'],
@@ -107,7 +106,7 @@ class RobustnessHook(Hook):
 
 
 def _number(runner: Runner) -> int:
-    """Of this validation, counted from the training's begin, also after a resume; 0 without training."""
+    """Number of this validation since the start of the training, also after a resume; 0 without training."""
     if not runner.iter:
         return 0
     by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)

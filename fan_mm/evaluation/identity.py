@@ -8,7 +8,6 @@ evaluation.
 import functools
 import hashlib
 import json
-import logging
 import os
 import re
 import types
@@ -19,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 from fan_mm.config_parts import type_name
 from fan_mm.corruptions import image_key
 from fan_mm.engine.onnx_file import external_files, is_onnx
 from fan_mm.errors import InputError
 from fan_mm.evaluation.samples import spread
+from fan_mm.logs import warn
 from fan_mm.torch_files import local_file
 
 # Of what is written here; another number makes stored sweeps those of another version.
@@ -58,7 +57,7 @@ def _digest(content: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no form for, in one that is the same in every process."""
+    """Values that JSON has no form for, in a form that is the same in every process."""
     if isinstance(value, np.ndarray | torch.Tensor):
         return value.tolist()
     if isinstance(value, np.generic):
@@ -79,13 +78,9 @@ def _plain(value: Any) -> Any:
 
 
 def _content(value: Any, key: str = '') -> Any:
-    """A part of a config in the form in which equal content is equal.
+    """A part of a config in a form that is equal for equal content.
 
     Types are identified by their names, files by their bytes, numbers by their values.
-
-    Args:
-        value: the part.
-        key: under which it stands.
     """
     if isinstance(value, Mapping):
         left_out = (*_PLACES, *_DATA) if key in ('dataset', 'datasets') else _PLACES
@@ -104,7 +99,7 @@ def _content(value: Any, key: str = '') -> Any:
 
 
 def _file_or_text(text: str, key: str) -> str:
-    """A text; of one that names a file the hash of its content; of a path to nothing its last part.
+    """The hash of the file that a text names; the last part of a path to nothing; otherwise the text.
 
     What lies on a remote backend is known by its name; where something is written does not count.
     """
@@ -201,27 +196,29 @@ def listing_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     return _digest([type(dataset).__name__, classes, samples])
 
 
-def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
+def dataset_sha256(dataset: Any, infos: Sequence[Mapping], listing: str | None = None) -> str:
     """Hash of a dataset: its `listing_sha256`, whatever else it knows of its samples, and content.
 
     Content is the sizes of all files and the bytes of those of `SAMPLE` samples, evenly spaced. Files
     that cannot be read here, as on a remote backend, count by their names; the log says so.
+
+    Args:
+        dataset: of mmengine's kind.
+        infos: of its samples that count.
+        listing: its `listing_sha256`, where it is known.
     """
     samples = [_sample(info) for info in infos]
     chosen = spread(len(infos), SAMPLE)
     files = [Path(path) for i in chosen for path in _files(infos[i]).values()]
     unread = sum(size is None for sample in samples for size in sample['sizes'].values())
     if unread:
-        print_log(
-            f'{unread} files of the dataset cannot be read from here: they are identified by name',
-            'current',
-            logging.WARNING,
-        )
-    return _digest([listing_sha256(dataset, infos), samples, sample_sha256(files)])
+        warn(f'{unread} files of the dataset cannot be read from here: they are identified by name')
+    listing = listing or listing_sha256(dataset, infos)
+    return _digest([listing, samples, sample_sha256(files)])
 
 
 def _sample(info: Mapping) -> dict[str, Any]:
-    """What of a sample may decide besides its listing: all but where its files lie."""
+    """What of a sample matters besides its listing: all but where its files lie."""
     files = _files(info)
     rest = {
         str(name): value
@@ -241,7 +238,7 @@ def _files(info: Mapping) -> dict[str, str]:
 
 
 def contents_of(files: Sequence[Path]) -> str:
-    """Short hash of images, of large ones of parts: of copies, and of what they are copies of."""
+    """Short hash of images, large ones in part: of copies, or of their originals."""
     return sample_sha256(files, BLOCK)[:16]
 
 

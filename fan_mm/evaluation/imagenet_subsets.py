@@ -1,17 +1,16 @@
 """ImageNet-A, -R, -V2 and -Sketch: which of the 1000 classes their folders are (spec 12.2)."""
 
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.class_names import wordnet_ids
 from fan_mm.evaluation.data import facts
+from fan_mm.logs import warn
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,7 @@ class FolderSet:
     source: str
 
     def classes(self, names: Sequence[str]) -> list[int]:
-        """The ImageNet index of every folder.
-
-        Args:
-            names: of the folders, sorted as text.
+        """The ImageNet index of every folder, in the order of their names, sorted as text.
 
         Raises:
             InputError: they are not this set's, or do not say which class each is.
@@ -44,11 +40,9 @@ class FolderSet:
             known = wordnet_ids()
             indices = [known.index(id_) if id_ in known else -1 for id_ in ids]
             if set(indices) == {-1} and len(set(ids)) == self.folders:
-                print_log(
+                warn(
                     f'{self.name}: no class folder is named by a WordNet id of ImageNet; they are assumed to '
-                    "be the dataset's classes in order",
-                    'current',
-                    logging.WARNING,
+                    "be the dataset's classes in order"
                 )
                 return self.indices()
         elif all(re.fullmatch('[0-9]+', name) for name in names):
@@ -104,7 +98,7 @@ FOLDER_SETS = {
 
 
 def _whose(indices: Sequence[int]) -> str:
-    """Whose classes they are that are not those of the set that was named."""
+    """The name of the set whose classes these are, or what else they are."""
     for other in FOLDER_SETS.values():
         if sorted(indices) == other.indices():
             return other.name

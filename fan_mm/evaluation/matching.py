@@ -66,7 +66,7 @@ def match(
 
 
 class _Found(NamedTuple):
-    """Detections that count, by image in the order of the ids, then by class, the surest first."""
+    """The counted detections, by image in the order of the ids, then by class, by falling score."""
 
     image: np.ndarray  # position
     label: np.ndarray
@@ -88,7 +88,7 @@ class _Pair(NamedTuple):
 
 
 def _detections(results: Sequence[Mapping[str, Any]], kind: str, most: int) -> _Found:
-    """All detections of which no more than so many of the same image and class are surer."""
+    """The best detections of each image and class, up to a limit."""
     order = sorted(range(len(results)), key=lambda place: results[place]['img_id'])
     ordered = [results[place] for place in order]
     rank = np.repeat(np.arange(len(order)), [len(r['scores']) for r in ordered])
@@ -153,7 +153,7 @@ def _pairs(
 
 
 def _chunks(pairs: Sequence[_Pair], overlaps: int) -> Iterator[list[_Pair]]:
-    """Pairs with about as many objects, those with most detections first."""
+    """Pairs with about equally many objects, those with most detections first."""
     chunk: list[_Pair] = []
     for pair in sorted((p for p in pairs if len(p.rows)), key=lambda p: len(p.crowd)):
         if (len(chunk) + 1) * len(pair.crowd) * len(_AREAS) * overlaps > _ELEMENTS and chunk:
@@ -167,7 +167,7 @@ def _chunks(pairs: Sequence[_Pair], overlaps: int) -> Iterator[list[_Pair]]:
 def _match(
     pairs: Sequence[_Pair], overlaps: np.ndarray, outside: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Match the detections of some pairs, in each step one of every pair.
+    """Match the detections of some pairs, one detection of every pair at a time.
 
     Args:
         pairs: P, those with most detections first.

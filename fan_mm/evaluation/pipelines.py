@@ -100,7 +100,7 @@ class CellPipeline:
 
 @dataclass(frozen=True)
 class Landmarks:
-    """What a corruption's place depends on.
+    """The transforms that decide where a corruption goes.
 
     Attributes:
         loads: whether a transform loads the image.
@@ -194,7 +194,7 @@ def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = No
     if not crops or not marks.classifies:
         return transforms
     known = [t for t in crops if names_of(t)[0] in _CENTRE_CROPS]
-    sizes = {_pair(_size_of(crop)) for crop in known}
+    sizes = {_size_of(crop) for crop in known}
     if len(known) < len(crops) or len(sizes) > 1:
         names = ', '.join(dict.fromkeys(names_of(crop)[0] for crop in crops))
         raise InputError(
@@ -204,13 +204,9 @@ def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = No
     return _uncropped(transforms, sizes.pop())
 
 
-def _size_of(crop: Any) -> int | Sequence[int]:
-    return crop.t.size if hasattr(crop, 't') else crop.crop_size  # torchvision's, wrapped, or mm's
-
-
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width
+def _size_of(crop: Any) -> tuple[int, int]:
+    size = crop.t.size if hasattr(crop, 't') else crop.crop_size  # torchvision's, wrapped, or mm's
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _uncropped(transforms: Sequence, size: tuple[int, int]) -> Transforms:
@@ -299,7 +295,7 @@ def _check_size(image: np.ndarray | Image.Image) -> None:
 
 
 def _loads_plainly(transforms: Sequence, look: Look) -> bool:
-    """Whether ``look`` sees what mmcv itself loads, where there is nothing to find out."""
+    """Whether ``look`` sees the output of mmcv's own loader, so that nothing needs to be found out."""
     found = flatten(transforms)
     at = next((i for i, t in enumerate(found) if t is look), 0)
     loader: Any = found[at - 1] if at else None
@@ -348,7 +344,7 @@ def fit(step: CorruptImage, transforms: Sequence, look: Look, sample: dict) -> s
 
 
 def _check_uncropped(transforms: Sequence, landmarks: Landmarks, sample: dict) -> None:
-    """Check that no transform, whatever its name, cuts from files that are crops already."""
+    """Check that no transform, whatever its name, crops files that are crops already."""
     frame, look = Frame(), Look()
     uncropped = from_files(transforms, lambda results: results, landmarks)
     framed = insert(uncropped, frame, landmarks.loads, after=True)

@@ -137,7 +137,7 @@ class PremadeImages:
         return PurePath(self.class_folders.get(path.stem, ''), path)
 
     def check(self, cells: Sequence[Cell], clean_paths: Sequence[str]) -> None:
-        """Raise InputError unless every image of every cell is there, and each has its own.
+        """Raise InputError unless every image of every cell has a copy of its own.
 
         Every folder is listed once; no file is looked at where names do not ask for it.
         """
@@ -200,10 +200,6 @@ class PremadeImages:
 
         A list of labels in another order of classes than ImageNet's gives a silently wrong score.
 
-        Args:
-            clean_paths: of the clean images.
-            labels: of the same images.
-
         Raises:
             InputError: a class folder has copies of images of two labels, or the labels do not follow
                 the order of the folders, which are WordNet ids.
@@ -263,7 +259,7 @@ class PremadeImages:
                 )
 
     def origin(self) -> str:
-        """Short text that tells how a set was made: of its manifest, where it has one.
+        """Short text on how a set was made: from its manifest, if it has one.
 
         How far the generator has got does not matter.
         """
@@ -277,7 +273,7 @@ class PremadeImages:
         return f'generated, {hashlib.sha256(text.encode()).hexdigest()[:16]}'
 
     def identity(self) -> str:
-        """Short text that tells one generated set from another, wherever it lies.
+        """Short text that identifies a generated set, wherever it is stored.
 
         `origin`; without a manifest, a fingerprint of all that lies there besides.
         """
@@ -369,9 +365,6 @@ class ReadPremade(BaseTransform):
     """Point the sample to its corrupted file, before it is loaded.
 
     Required and modified key: ``img_path``. ``corruption`` and ``severity`` are set from outside.
-
-    Args:
-        images: where the files are.
     """
 
     def __init__(self, images: PremadeImages) -> None:

@@ -6,7 +6,6 @@ docs/results_schema.md describes both files.
 import functools
 import itertools
 import json
-import logging
 import os
 import platform
 import sys
@@ -19,7 +18,6 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
 
 from fan_mm import __version__
 from fan_mm.errors import InputError
@@ -30,6 +28,7 @@ from fan_mm.evaluation.consistency import check_results, seal, seal_of_arrays
 from fan_mm.evaluation.scope import Scope
 from fan_mm.evaluation.summary import summarize
 from fan_mm.fileio import whole_file, write_whole
+from fan_mm.logs import warn
 
 SCHEMA = 'fan_mm.robustness/2'
 READABLE = ('fan_mm.robustness/1', SCHEMA)
@@ -143,7 +142,7 @@ def heading(kind: str) -> dict[str, Any]:
 
 
 def protocol_of(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The protocol that results are of, which the files beside them carry, too.
+    """The protocol of results, which the files beside them also carry.
 
     Args:
         results: content of a results.json, of earlier versions too.
@@ -167,7 +166,7 @@ def _public(record: CellRecord) -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """Versions of what is loaded and has a say in the numbers, and the machine."""
+    """Versions of the libraries that affect the numbers, and the machine."""
     versions = {
         name: str(sys.modules[name].__version__) for name in _LIBRARIES if name in sys.modules
     }
@@ -273,13 +272,13 @@ def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, 
     doubt = check_results(results, path, 'sets' if results['kind'] == SHIFTS else 'summary')
     broken = _broken_seal(path, results, results.pop(_SEAL, None))
     if doubt := doubt or broken:
-        _warn(doubt)
+        _warn_once(doubt)
         results['doubt'] = doubt
     return results
 
 
 def _broken_seal(path: Path, results: Mapping[str, Any], sealed: Any) -> str | None:
-    """Which file was changed since it was written and sealed, in a line; results of earlier versions are not."""
+    """A line that names the file that was changed after it was written; None for results of earlier versions."""
     if not isinstance(sealed, dict):
         return None
     files = [path.parent / name for name in sealed if name != RESULTS]
@@ -294,10 +293,7 @@ def _broken_seal(path: Path, results: Mapping[str, Any], sealed: Any) -> str | N
     )
 
 
-@functools.lru_cache(maxsize=64)
-def _warn(line: str) -> None:
-    """Say something once, however often a file is read."""
-    print_log(line, 'current', logging.WARNING)
+_warn_once = functools.lru_cache(maxsize=64)(warn)  # however often a file is read
 
 
 def read_per_image(path: str | os.PathLike, name: str = PER_IMAGE) -> PerImage | None:
@@ -353,7 +349,7 @@ def read_arrays(path: str | os.PathLike, name: str = PER_IMAGE) -> dict[str, np.
 
 
 def _check_protocol(file: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuse arrays that are not of the results that they lie beside."""
+    """Refuse arrays that do not belong to the results beside them."""
     names = [name for name in {**there, **wanted} if there.get(name) != wanted.get(name)]
     if names:
         differs = '; '.join(f'{n} {there.get(n)} instead of {wanted.get(n)}' for n in names)

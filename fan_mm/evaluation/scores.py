@@ -190,7 +190,7 @@ def headline_of(evaluator: Evaluator, names: Sequence[str]) -> str | None:
 
 
 def _fit(name: str, score: str, loosely: bool) -> tuple[int, int] | None:
-    """How well a name is that of a score: 'a/mIoU' best, then 'top1_thr-0.50', then 'mean_mIoU'."""
+    """How well a name matches a score: 'a/mIoU' best, then 'top1_thr-0.50', then 'mean_mIoU'."""
     if lower_is_better(name):
         return None
     last = name.rpartition('/')[2]
@@ -214,13 +214,13 @@ def lower_is_better(name: str) -> bool:
 
 
 def like(headline: str, names: Sequence[str]) -> list[str]:
-    """The scores that are the headline's of another dataset or part ('b/mIoU' beside 'a/mIoU')."""
+    """The scores of other datasets or parts that correspond to the headline ('b/mIoU' beside 'a/mIoU')."""
     last = re.split('[/_]', headline)[-1]
     return [n for n in names if n != headline and re.split('[/_]', n)[-1] == last]
 
 
 class NoScore(InputError):
-    """An evaluator gives no score that a sweep can be about; ``names`` are those that it gives."""
+    """An evaluator gives no score that a sweep can use; ``names`` are those that it gives."""
 
     def __init__(self, message: str, names: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -233,7 +233,7 @@ def compute_scores(
     image_ids: Sequence | None = None,
     parts: Sequence[slice] | None = None,
 ) -> Scores:
-    """Let an evaluator compute what it computes, and read it.
+    """Let an evaluator compute its scores, and read them.
 
     Args:
         evaluator: or its metrics.
@@ -300,7 +300,7 @@ def compute_scores(
 
 
 def _prefixes(evaluator: Evaluator, parts: Sequence[slice] | None) -> list[str]:
-    """How the names of each metric's scores begin."""
+    """The prefix of the names of each metric's scores."""
     datasets = evaluator.dataset_prefixes if parts else [''] * len(evaluator.metrics)
     pairs = zip(datasets, evaluator.metrics, strict=True)
     return [''.join(f'{word}/' for word in (d, m.prefix) if word) for d, m in pairs]
@@ -368,7 +368,7 @@ def to_per_cent(value: float, scale: float | None) -> float | None:
 
 
 def _with_a_miss(results: Any, part: slice) -> Any:
-    """The same with a detection that finds nothing, outside of the part's first image, at score 0.
+    """The same with a detection of score 0 outside of the first image's area, which matches nothing.
 
     mmdet's metrics give no scores where no image has a detection. With this one they are 0, and
     undefined for the sizes and classes that the dataset lacks.

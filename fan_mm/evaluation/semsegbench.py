@@ -109,7 +109,7 @@ def _model(row: dict) -> PublishedModel:
 
 
 def _other_worst(row: dict, corruptions: dict[str, float]) -> str | None:
-    """What contradicts the printed value of the worst corruption."""
+    """Where the printed value of the worst corruption contradicts the columns."""
     name = min(corruptions, key=corruptions.__getitem__)
     if corruptions[name] == row['worst']:
         return None

@@ -85,7 +85,7 @@ def retention_figure(severities: Mapping[str, Sequence[int]]) -> Figure:
 
 
 def worst_figure(severities: Mapping[str, Sequence[int]]) -> Figure:
-    """The mean over severities of the corruption where that is lowest."""
+    """The mean over severities of the corruption with the lowest one."""
     cells, by_name = _sorted_scores(severities)
     return Figure(cells, lambda scores: metrics.worst_corruption(by_name(scores)))
 

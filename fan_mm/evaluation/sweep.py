@@ -2,9 +2,8 @@
 
 import bisect
 import contextlib
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from fan_mm.corruptions import (
-    ALGORITHM_VERSION,
-    BENCHMARK_ORDERS,
-    Benchmark,
-    find_benchmark,
-)
+from fan_mm.corruptions import ALGORITHM_VERSION, BENCHMARK_ORDERS, Benchmark, find_benchmark
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.evaluators import (
     check_categories,
@@ -47,7 +41,7 @@ from fan_mm.evaluation.cell_dataset import (
     metainfo_of,
     sample_infos,
 )
-from fan_mm.evaluation.cells import Cell, CellStore
+from fan_mm.evaluation.cells import CLEAN, Cell, CellStore
 from fan_mm.evaluation.class_names import palette_of, readable
 from fan_mm.evaluation.every_cell import EveryCell
 from fan_mm.evaluation.loading.fitting import check_fit
@@ -68,6 +62,7 @@ from fan_mm.evaluation.sweeping.recording import Recording
 from fan_mm.evaluation.sweeping.results import results_of
 from fan_mm.evaluation.sweeping.truth import check_truth, settings_of
 from fan_mm.fileio import alone_in, output_folder
+from fan_mm.logs import warn
 
 __all__ = ['ON_ERROR', 'RobustnessSweep', 'check_options']
 
@@ -108,7 +103,7 @@ class RobustnessSweep:
             CPU.
         model_info: for the results: 'name', 'config', 'checkpoint', and 'config_sha256' and
             'checkpoint_sha256', which identify the cells in ``work_dir`` as those of this
-            model. By default the hash of the weights does, and changes of pipeline or metric go unnoticed.
+            model. By default the hash of the weights does, and changes of the pipeline go unnoticed.
         image_cache: where to keep each image, as it is in the pipeline before the corruption, for
             all cells: 'auto', 'off' or a folder (`fan_mm.evaluation.loading.image_cache`). It does
             not change results, and is removed at the end.
@@ -189,7 +184,10 @@ class RobustnessSweep:
         self.dataset = self._with_corruptions(seed, BENCHMARK_ORDERS[channel_order])
         self.gallery = None
         if save_images and paint and work_dir:
-            self.gallery = self._gallery(save_images, paint)
+            order = self.dataset.pipelines[0].channel_order
+            self.gallery = gallery.Gallery(
+                save_images, paint, self.scope.severities, len(self.samples), order
+            )
         self.model_info = _described(model, model_info or {})
         self.name = protocol or whole.name
         self.protocol = self._protocol(protocol, seed, channel_order)
@@ -197,13 +195,14 @@ class RobustnessSweep:
         self.audit_colours = audit_colours
         if audit_colours and self.parts:
             raise InputError('--audit-colours does not support an evaluator for several datasets')
+        listing = cache(partial(identity.listing_sha256, self.clean_loader.dataset, infos))
         refuse_differences(
             'the images or labels',
-            lambda: self._on_this_machine(infos),
+            lambda: self._on_this_machine(listing()),
             'copy the same data to all',
         )
         self.dataset_sha256: str | None = None  # known where the store is opened, on rank 0
-        self._on_rank_0(lambda: self._open(infos, overwrite))
+        self._on_rank_0(lambda: self._open(infos, listing(), overwrite))
 
     def run(self) -> dict[str, Any]:
         """Evaluate the cells that are not done yet.
@@ -217,6 +216,9 @@ class RobustnessSweep:
             stack.callback(self.model.train, self.model.training)
             self.model.eval()
             done = self._on_rank_0(self.stored)
+            if CLEAN not in done:
+                given = self.model, self.dataset, self.clean_loader, self.fp16
+                self._on_rank_0(partial(self.every_cell.try_several_sizes, *given))
             if self.calibration and self.calibration.fit_on is not None:
                 self.calibration.fit(
                     *(self.model, self.clean_loader, self.fp16, self.work_dir),
@@ -248,12 +250,8 @@ class RobustnessSweep:
             print_log(f'{type(dataset).__name__}: benchmark {name}', 'current')
         return find_benchmark(name)
 
-    def _gallery(self, count: int, paint: gallery.Painter) -> gallery.Gallery:
-        order = self.dataset.pipelines[0].channel_order
-        return gallery.Gallery(count, paint, self.scope.severities, len(self.samples), order)
-
     def _protocol(self, name: str | None, seed: int, channel_order: str) -> dict[str, Any]:
-        """How the corrupted images are made, and what they are evaluated in."""
+        """How the corrupted images are made, and the precision of the evaluation."""
         protocol = {
             'protocol': name or self.scope.benchmark.name,
             'seed': seed,
@@ -268,7 +266,7 @@ class RobustnessSweep:
         return protocol
 
     def _prepare_steps(self, labels: Sequence) -> None:
-        """Make what evaluates a cell, gathers it from all ranks, and records it."""
+        """Create the objects that evaluate a cell, gather it from all ranks, and record it."""
         self.store = CellStore(self.work_dir if self.rank == 0 else None)
         self.gathering = Gathering(self.evaluator, self.work_dir)
         self.classes = readable(self.metainfo.get('classes') or ())
@@ -279,10 +277,10 @@ class RobustnessSweep:
         self.every_cell = EveryCell(self.evaluator, ids, self.parts)
         goes_on = self.premade is not None and self.on_error == 'skip'
         self.own_part = OwnPart(
-            self.model,
-            self.dataset,
-            self._batches().batches,
-            self.metrics,
+            model=self.model,
+            dataset=self.dataset,
+            batches=self._batches().batches,
+            metrics=self.metrics,
             infos=self.infos,
             labels=labels,
             fp16=self.fp16,
@@ -293,17 +291,17 @@ class RobustnessSweep:
             gallery=self.gallery,
         )
         self.recording = Recording(
-            self.store,
-            self.metrics,
-            self.every_cell,
-            self.auditor,
-            self.paths,
+            store=self.store,
+            metrics=self.metrics,
+            every_cell=self.every_cell,
+            auditor=self.auditor,
+            paths=self.paths,
             more=len(self.cells) > 1,
             goes_on=goes_on,
         )
 
     def _choose_samples(self, max_samples: int | None) -> list[Mapping]:
-        """Choose what is evaluated, and tell the evaluator; returns all that the dataset says of it."""
+        """Choose the samples to evaluate, and tell the evaluator; returns what the dataset knows of them."""
         dataset = self.clean_loader.dataset
         self.total = len(dataset)
         if not self.total:
@@ -319,11 +317,9 @@ class RobustnessSweep:
         self.parts = parts_of(self.evaluator, sizes)
         infos = sample_infos(dataset, self.samples)
         if others := further_pictures(infos[0]):
-            print_log(
+            warn(
                 f'the samples have another image ({", ".join(others)}), which stays clean: only that of '
-                'img_path is corrupted',
-                'current',
-                logging.WARNING,
+                'img_path is corrupted'
             )
         # Not their annotations, which a dataset keeps much more tightly.
         self.infos: list[dict[str, Any]] = [
@@ -331,13 +327,13 @@ class RobustnessSweep:
         ]
         self.paths = [info['img_path'] for info in self.infos]
         for line in joined_twice(type(dataset).__name__, dataset, self.evaluator, self.paths):
-            print_log(line, 'current', logging.WARNING)
+            warn(line)
         check_categories(dataset, self.evaluator)
         check_truth(self.evaluator, self.infos, self.parts)
         return infos
 
     def _with_corruptions(self, seed: int, channel_order: str) -> CellDataset:
-        """The dataset with a corruption in its pipeline, or with ready files instead of its own."""
+        """The dataset with a corruption in its pipeline, or with existing files in place of its own."""
         place = as_the_model_gets_it if self.resized else on_the_fly
         return CellDataset(
             *with_cells(
@@ -355,32 +351,31 @@ class RobustnessSweep:
         )
 
     def _find_copies(self, root: str) -> PremadeImages:
-        """The folder of corrupted images, which has a fitting one for each clean one, on rank 0."""
+        """The folder of corrupted images, checked to have a copy of each clean one, on rank 0."""
         images = PremadeImages.find(root, self.cells[1:], self.paths)
         check_fit(images, self.cells[1:], self.paths, self.clean_loader.dataset)
         return images
 
-    def _on_this_machine(self, infos: Sequence[Mapping]) -> str:
+    def _on_this_machine(self, listing: str) -> str:
         """Which images and labels are read here, in short."""
-        digest = identity.listing_sha256(self.clean_loader.dataset, infos)[:8]
-        found = f'{len(infos)} images listed as {digest}'
+        found = f'{len(self.samples)} images listed as {listing[:8]}'
         if self.premade is None:
             return found
         copies = [self.premade.contents(cell, self.paths)[:8] for cell in self.cells[1:]]
         return ' '.join([found, *copies])
 
     def _alone(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the work dir against a second sweep, on rank 0."""
+        """Lock the work dir against a second sweep, on rank 0."""
         if self.work_dir is None:
             return contextlib.nullcontext()
         return alone_in(output_folder(self.work_dir))
 
-    def _open(self, infos: Sequence[Mapping], overwrite: bool) -> None:
+    def _open(self, infos: Sequence[Mapping], listing: str, overwrite: bool) -> None:
         """Open the store, on rank 0."""
         with self._alone():
             self.gathering.tidy()
             dataset = self.clean_loader.dataset
-            self.dataset_sha256 = identity.listing_sha256(dataset, infos)
+            self.dataset_sha256 = listing
             images = 'on the fly'
             if self.premade:
                 images = self.premade.origin()
@@ -394,9 +389,10 @@ class RobustnessSweep:
                     resized=self.resized,
                     images=images,
                     model=self.model_info,
-                    content=identity.dataset_sha256(dataset, infos),
+                    content=identity.dataset_sha256(dataset, infos, listing),
                     samples=len(self.samples),
                     calibration=self.calibration.identity(dataset) if self.calibration else {},
+                    settings=self.metric_settings(),
                 ),
                 overwrite,
             )
@@ -463,7 +459,7 @@ class RobustnessSweep:
             fp16=self.fp16,
         )
 
-    def _metric_settings(self) -> dict[str, Any]:
+    def metric_settings(self) -> dict[str, Any]:
         """Of the metric that the sweep is about, see `settings_of`."""
         number = headline_metric(self.evaluator.metrics)
         part = self.parts[number] if self.parts else slice(None)
@@ -490,7 +486,7 @@ class RobustnessSweep:
             },
             protocol=self.protocol,
             colours=colours,
-            settings=self._metric_settings(),
+            settings=self.metric_settings(),
         )
         if self.work_dir:
             self.gathering.tidy()
@@ -499,14 +495,9 @@ class RobustnessSweep:
 
 
 def _described(model: torch.nn.Module, info: Mapping[str, Any]) -> dict[str, Any]:
-    """What results say about a model; it is identified by its weights where nothing else does."""
-    unknown = {
-        'name': type(model).__name__,
-        'config': None,
-        'checkpoint': None,
-        'config_sha256': None,
-    }
-    found = {**unknown, **info}
+    """What results say about a model; identified by its weights if by nothing else."""
+    unknown = dict.fromkeys(('config', 'checkpoint', 'config_sha256'))
+    found = {'name': type(model).__name__, **unknown, **info}
     if 'checkpoint_sha256' not in found:
         found['checkpoint_sha256'] = identity.model_sha256(model)
     return found

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 import fan_mm
-from fan_mm.config_parts import type_name
+from fan_mm.config_parts import datasets_of, steps_of, type_name
 from fan_mm.deploy import (
     BOUNDS,
     MAKERS_OPSET,
@@ -39,6 +38,7 @@ from fan_mm.engine.predictor import Predictor
 from fan_mm.errors import InputError
 from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.fileio import whole_file
+from fan_mm.logs import warn
 
 FORMATS = ('onnx', 'pt2', 'tensorrt')
 PRECISIONS = tuple(BOUNDS)
@@ -84,7 +84,7 @@ def export(
             exported; or the verification failed, with the first layer that differs.
     """
     _check(checkpoint, out, form, precision)
-    config_hash = config_sha256(cfg)
+    config_hash, normalisation = config_sha256(cfg), _normalisation(cfg)
     network, predictor, pictures = _network(
         cfg, checkpoint, output, part, preprocessing, precision, calibration_images, size
     )
@@ -93,7 +93,7 @@ def export(
         'config': cfg.filename and Path(cfg.filename).name,
         'config_sha256': config_hash,
         'checkpoint_sha256': file_sha256(checkpoint),
-        'normalisation': _normalisation(cfg),
+        'normalisation': normalisation,
         'size': list(size),
         'free': list(free),
         'precision': precision,
@@ -119,7 +119,7 @@ def export(
 
 
 def _check(checkpoint: str, out: str | os.PathLike, form: str, precision: str) -> None:
-    """Refuse what is impossible, before a model is built."""
+    """Refuse impossible combinations, before a model is built."""
     if is_onnx(checkpoint):
         raise InputError(f'{checkpoint} is already exported: give the original checkpoint')
     if form != 'pt2':
@@ -135,7 +135,7 @@ def _check(checkpoint: str, out: str | os.PathLike, form: str, precision: str) -
 def _graph(
     path: Path, network: Network, opset: int, entries: dict[str, Any]
 ) -> tuple[Any, Verification]:
-    """A verified graph in float32, where it needs be one for the size alone."""
+    """A verified graph in float32, traced at the size itself if nothing else works."""
     size, free = tuple(entries['size']), entries['free']
     entries = {**entries, 'precision': 'fp32'}
     for at_size in (False, True):
@@ -160,7 +160,7 @@ def _graph(
 
 
 def _reduced(proto: Any, entries: dict[str, Any], pictures: TrainingPictures | None) -> Any:
-    """The graph in a lower precision, float16 without pictures; what stays in float32 is said and noted."""
+    """The graph in a lower precision, float16 without images; what stays in float32 is logged and recorded."""
     if pictures is None:
         proto, kept = to_half(proto)
     else:
@@ -195,12 +195,7 @@ def _session(path: str) -> Callable[[Tensor], list[np.ndarray]]:
 
 
 def verify_file(cfg: Config, checkpoint: str, path: str | os.PathLike) -> Verification:
-    """Verify an exported ONNX file once more.
-
-    Args:
-        cfg: as for `export`, and so is checkpoint.
-        checkpoint: see there.
-        path: the file.
+    """Verify an exported ONNX file once more, with the config and the checkpoint of its `export`.
 
     Raises:
         InputError: the file was not exported, does not belong to this config, or failed the verification.
@@ -268,7 +263,7 @@ def _verified(
 
 
 def _described(network: Network, predictor: Predictor) -> dict[str, Any]:
-    """What a file says of the network that it has, whatever its size and precision."""
+    """What a file says of its network, at any size and precision."""
     name = computing_part(network.model)
     used = getattr(network.model, name) if name else network.model
     prepared = network.preprocessing
@@ -278,7 +273,10 @@ def _described(network: Network, predictor: Predictor) -> dict[str, Any]:
         'backbone': type(used).__name__,
         'arch': _plain(getattr(used, 'arch', None)),
         'parameters': count_parameters(used),
-        'input': 'uint8 RGB (B, H, W, 3)' if prepared else 'normalised float32 (B, 3, H, W)',
+        'input': 'uint8 RGB (B, H, W, 3)'
+        if prepared
+        else f'normalised float32 (B, {network.channels}, H, W)',
+        'channels': network.channels,
         'preprocessing': prepared,
         'output': network.output,
         'part': network.part,
@@ -300,18 +298,14 @@ def _window(model: Any) -> dict[str, Any] | None:
 def _tell_what_is_left(network: Network, window: dict[str, Any] | None) -> None:
     """Warn about steps of the model's own prediction that are not in the file."""
     if window is not None and network.part == 'whole':
-        print_log(
+        warn(
             f'the model slides a window of {window["crop_size"]} pixels by {window["stride"]} over images: the '
-            'file computes a single window, and on whole images it gives other scores than were measured',
-            'current',
-            logging.WARNING,
+            'file computes a single window, and on whole images it gives other scores than were measured'
         )
     made = network.model.data_preprocessor
     if network.preprocessing and (padding := _padding(made)):
-        print_log(
-            f'{type(made).__name__} pads images ({padding}), the file does not: give it padded ones',
-            'current',
-            logging.WARNING,
+        warn(
+            f'{type(made).__name__} pads images ({padding}), the file does not: give it padded ones'
         )
 
 
@@ -326,9 +320,15 @@ def _padding(preprocessor: Any) -> str:
 
 
 def _normalisation(cfg: Config) -> dict[str, Any]:
-    """The data_preprocessor's options that concern colours, from wherever the config has them."""
+    """What is done to colours before the network: by the data_preprocessor, else by mmcv's Normalize in a pipeline."""
     model = cfg.get('model') or {}
     made = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    if made.get('mean') is None:
+        loader = cfg.get('test_dataloader') or {}
+        datasets = (dataset for _, dataset in datasets_of('', loader.get('dataset')))
+        steps = [step for dataset in datasets for step in steps_of(dataset.get('pipeline'))]
+        normalising = [step for step in steps if type_name(step) == 'Normalize']
+        made = {'to_rgb': True, **normalising[0]} if normalising else made
     names = ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')
     found = {name: _plain(made[name]) for name in names if name in made}
     return {'type': type_name(made), **found} if made else {}

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from fan_mm.config_parts import datasets_of
 from fan_mm.engine.config.building import building
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, about
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS
 from fan_mm.jobs.input_size import resize
 
@@ -58,12 +58,7 @@ def loader_config(cfg: Config, name: str, folder: str | None, size: int | None) 
 
 
 def build_loader(name: str, loader: dict, scope: str | None) -> Any:
-    """Build a loader; what is wrong with its folder or its part of the config is one line.
-
-    Args:
-        name: of the set.
-        loader: its config.
-        scope: of the config.
+    """Build a loader; a mistake in its folder or its part of the config becomes one line.
 
     Raises:
         InputError: the folder, or a part of the config, cannot be used.
@@ -91,10 +86,8 @@ def classes_of(name: str, dataset: Any) -> list[int] | None:
     """
     if name not in FOLDER_SETS:
         return None
-    try:
+    with about(dataset.data_root):
         classes = FOLDER_SETS[name].classes(list(dataset.CLASSES))
-    except InputError as error:
-        raise InputError(f'{dataset.data_root}: {error}') from None
     empty = set(range(len(classes))) - {int(label) for label in dataset.get_gt_labels()}
     if empty:
         folder = Path(dataset.data_root, dataset.CLASSES[min(empty)])

@@ -48,7 +48,7 @@ def _short_side(size: int, crop: int, side: int) -> int:
 
 
 def crop_size(loader: dict) -> int | None:
-    """What the model gets, in pixels; None where the pipeline does not say."""
+    """The input size of the model in pixels; None if the pipeline does not say."""
     pipeline = next(datasets_of('', loader['dataset']))[1].get('pipeline')
     crop = _centre_crop(pipeline)
     if crop is not None:

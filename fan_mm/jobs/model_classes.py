@@ -25,13 +25,7 @@ class Known(NamedTuple):
 
 
 def classes_known(model: dict, dataset: dict, content: object) -> Known:
-    """The classes of a model.
-
-    Args:
-        model: its config.
-        dataset: the config of its own test split.
-        content: of its checkpoint.
-    """
+    """The classes of a model: by its config, the config of its own test split, and the content of its checkpoint."""
     model = model.get('module', model)
     found = [head for _, head in (*parts_of(model, 'decode_head'), *heads(model))]
     numbers = [n for head in found if isinstance(n := head.get('num_classes'), int)]
@@ -45,11 +39,6 @@ def classes_known(model: dict, dataset: dict, content: object) -> Known:
 
 def check_classes(known: Known, wanted: Sequence[str], title: str) -> None:
     """Check that a model's classes are those of a set, each at its place.
-
-    Args:
-        known: of the model.
-        wanted: the set's classes in the order of its labels.
-        title: of the set.
 
     Raises:
         InputError: they are not.

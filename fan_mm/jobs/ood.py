@@ -5,7 +5,6 @@ import datetime
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from fan_mm.engine.machines import refuse_differences
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.weights import load_weights
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, about
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.cell_dataset import CellBatches, batch_size_of, loader_like, sample_infos
 from fan_mm.evaluation.consistency import seal
@@ -40,7 +39,7 @@ from fan_mm.jobs.input_size import crop_size
 from fan_mm.jobs.ood_lines import missing_values, table_row
 from fan_mm.jobs.ood_rows import is_stored, stored_rows
 from fan_mm.jobs.set_calibration import SetCalibration
-from fan_mm.jobs.testing import refuse_other_weights
+from fan_mm.jobs.testing import check_normalised, refuse_other_weights
 from fan_mm.jobs.training_pictures import training_pictures
 from fan_mm.models.conversion import classifier_state
 from fan_mm.report import remove_report, write_report
@@ -117,6 +116,7 @@ def evaluate_ood(
     configs = {name: loader_config(cfg, name, folders.get(name), pixels[name]) for name in names}
     runner = build_runner(cfg, launcher)
     refuse_other_weights(checkpoint)
+    check_normalised(cfg, content, checkpoint)
     model = unwrapped(runner.model)
     loaders = {name: build_loader(name, configs[name], scope_of(cfg)) for name in names}
     classes = {name: classes_of(name, loaders[name].dataset) for name in names}
@@ -163,7 +163,7 @@ class _TestSet:
     used: str
 
     def row(self) -> dict[str, Any]:
-        """What decides its scores."""
+        """What its scores depend on."""
         return {
             'protocol': _protocol(self.name, self.loader.dataset),
             'size': crop_size(self.config),
@@ -180,17 +180,7 @@ def _evaluate(
     stored: Mapping[str, Any],
     work_dir: Path,
 ) -> dict[str, Any]:
-    """Evaluate one test set after the other, and write ``ood.json`` after each.
-
-    Args:
-        sets: to be evaluated, in order.
-        model: which gets the weights for each.
-        info: what the file says of the model.
-        sweep: over ImageNet-C.
-        calibrated: what measures the calibration.
-        stored: rows of an earlier run.
-        work_dir: folder for the results.
-    """
+    """Evaluate one test set after the other, and write ``ood.json`` after each."""
     results: dict[str, Any] = {
         'schema': SCHEMA,
         'created': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
@@ -215,7 +205,7 @@ def _evaluate(
 def _calibration(
     model: nn.Module, cfg: Config, sets: Sequence[_TestSet], fit_temperature: int
 ) -> SetCalibration:
-    """What measures the calibration, with the images that the sets' temperatures are fitted on."""
+    """Create what measures calibration, with the images on which the temperatures of the sets are fitted."""
     calibrated = SetCalibration(model, fit_temperature)
     for test_set in sets if fit_temperature else ():
         pictures = training_pictures(cfg, fit_temperature, test_set.config)
@@ -242,7 +232,11 @@ def _measured(
     """The row of a set of images, from an earlier run if it is stored."""
     row = test_set.row()
     name = test_set.name
-    content = partial(_content_of, test_set.loader.dataset)
+    dataset = test_set.loader.dataset
+
+    def content() -> str:  # as a sweep knows a dataset: names, sizes and labels, bytes of a sample
+        return dataset_sha256(dataset, sample_infos(dataset, range(len(dataset))))
+
     refuse_differences(f'the images of {name}', lambda: content()[:8], 'copy the same data to all')
     row['sha256'] = by_rank_0(content, work_dir)
     if is_stored(row, stored.get(name, {})):
@@ -297,19 +291,12 @@ def _try(sets: Sequence[_TestSet], model: nn.Module, checkpoint: str) -> None:
             refuse_cut_pictures(test_set.loader.dataset)
 
 
-def _content_of(dataset: Any) -> str:
-    """What a sweep knows a dataset by: names, sizes and labels, and the bytes of a sample."""
-    return dataset_sha256(dataset, sample_infos(dataset, range(len(dataset))))
-
-
 def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple[object, str]:
     """The averaged or plain weights as a checkpoint's content, and which they are."""
     if is_onnx(source):
         return content, 'exported'
-    try:
+    with about(source):
         state, used = classifier_state(content, kind, model)
-    except InputError as error:
-        raise InputError(f'{source}: {error}') from None
     meta = content.get('meta') if isinstance(content, Mapping) else None
     return dict(state_dict=state, meta=meta), used
 
@@ -413,7 +400,7 @@ def _accuracy(
 
 
 def _with_protocol(info: Mapping[str, Any], cfg: Config, loader: dict, used: str) -> dict[str, Any]:
-    """What tells the cells of a model from those of another input size or of other weights."""
+    """The model of a sweep, distinguished by its input size and kind of weights."""
     cfg = copy.deepcopy(cfg)
     cfg.test_dataloader = loader
     return {
@@ -453,7 +440,7 @@ def _sweep(
 
 
 def _protocol(name: str, dataset: Any) -> str:
-    """The name of a row's protocol; with size and weights beside it, it tells rows apart."""
+    """The name of the protocol of a row; with size and weights it identifies the row."""
     if name == 'imagenet_c':
         return IMAGENET_C
     return FOLDER_SETS[name].name if name in FOLDER_SETS else type(dataset).__name__

@@ -12,12 +12,7 @@ _SCORES = {'top1', 'top5', 'samples'}  # rows with calibration depend on what it
 
 
 def stored_rows(file: Path, model: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The rows that a file holds of a model; none where it is of another one, or its seal does not fit.
-
-    Args:
-        file: ``ood.json``.
-        model: with the digests of config and checkpoint.
-    """
+    """The rows of a model in a file; none if they are of another model, or the seal does not match."""
     try:
         there = json.loads(file.read_bytes())
         rows: dict[str, dict[str, Any]] = there['test_sets']

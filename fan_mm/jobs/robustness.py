@@ -92,9 +92,6 @@ def evaluate_robustness(
 def use_annotated_split(cfg: Config) -> list[str]:
     """Switch to the validation split if the config's test split has no annotations.
 
-    Args:
-        cfg: config; modified in place.
-
     Returns:
         A message for the log if the config was changed.
 

@@ -78,7 +78,7 @@ def measure_run_time(cfg: Config) -> RunTime:
 
 
 def _second(name: str, cfg: Config, step: Callable) -> tuple[float, Any, int]:
-    """Seconds of the step with the second batch of a loader, what it gives, and the dataset's length."""
+    """Seconds of a step with the second batch of a loader, its result, and the length of the dataset."""
     of_workers = ('prefetch_factor', 'timeout', 'multiprocessing_context')
     here = {key: value for key, value in cfg[name].items() if key not in of_workers}
     here |= dict(num_workers=0, persistent_workers=False)

@@ -1,6 +1,5 @@
 """Before and after a test that is a sweep: the model with its weights, the hooks, the report."""
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,14 +8,15 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
-from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
 
-from fan_mm.config_parts import type_name
+from fan_mm.config_parts import datasets_of, steps_of, type_name
 from fan_mm.engine import build_runner
 from fan_mm.engine.checks.class_orders import other_order
+from fan_mm.engine.checks.datasets import read_by_libraries
 from fan_mm.engine.config.building import building
 from fan_mm.engine.config_checks import knows_its_classes, preprocessor_of
+from fan_mm.engine.exported_model import told_normalisation
 from fan_mm.engine.machines import refuse_differences
 from fan_mm.engine.onnx_file import is_onnx
 from fan_mm.engine.weights import load_weights
@@ -26,16 +26,13 @@ from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.loading.pictures import red_first
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.fileio import printable
+from fan_mm.logs import warn
 from fan_mm.report import write_report
 from fan_mm.torch_files import is_foreign, local_file
 
 
 def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
-    """What results say about the model, and what tells its cells from another's.
-
-    Args:
-        cfg: with the split that is evaluated.
-        checkpoint: its file.
+    """What results say about the model, and what identifies its cells.
 
     Raises:
         InputError: the split has several loaders, for a loop of the user's own.
@@ -100,6 +97,7 @@ def ready_to_test(
     cfg.resume = False
     runner = build_runner(cfg, launcher, notes=notes)
     refuse_other_weights(checkpoint)
+    check_normalised(cfg, content, checkpoint)
     load_weights(runner.model, content, checkpoint)
     with building(cfg):
         loop = runner.test_loop
@@ -118,42 +116,54 @@ def ready_to_test(
 
 
 def say_other_classes(cfg: Config, content: object, checkpoint: str, loop: Any) -> None:
-    """Say in the log that a checkpoint was trained with classes in another order than they are tested in.
-
-    Args:
-        cfg: of the model.
-        content: of the checkpoint; None where it is unknown.
-        checkpoint: its file.
-        loop: the test loop.
-    """
+    """Warn if a checkpoint was trained with classes in another order than they are tested in."""
     dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
     if knows_its_classes(cfg.model):
         for line in other_order(content, checkpoint, getattr(dataset, 'metainfo', None)):
-            print_log(f'fan_mm: {line}', 'current', logging.WARNING)
+            warn(f'fan_mm: {line}')
 
 
-def say_red_first(cfg: Config, loop: Any) -> None:
-    """Say in the log that a model's data_preprocessor exchanges red and blue of images that have red first.
+def check_normalised(cfg: Config, content: object, checkpoint: str) -> None:
+    """Check that something normalises pixels where an exported file stands for a network that takes such.
 
     Args:
         cfg: of the model.
-        loop: the test loop.
+        content: of the checkpoint.
+        checkpoint: its file.
+
+    Raises:
+        InputError: neither the data_preprocessor nor a pipeline of the libraries' transforms does.
     """
+    made = told_normalisation(content)
+    if not made.get('mean') or (preprocessor_of(cfg) or {}).get('mean') is not None:
+        return
+    with building(cfg):
+        for place, dataset in datasets_of(
+            'test_dataloader.dataset', cfg.test_dataloader.get('dataset')
+        ):
+            names = [type_name(step) for step in steps_of(dataset.get('pipeline'))]
+            if not any('Normalize' in name for name in names) and read_by_libraries(place, dataset):
+                raise InputError(
+                    f'{checkpoint} was exported for images normalised by a mean of {made["mean"]}, but neither '
+                    f'data_preprocessor nor {place}.pipeline has one'
+                )
+
+
+def say_red_first(cfg: Config, loop: Any) -> None:
+    """Warn if a model's data_preprocessor swaps red and blue of images that have red first already."""
     preprocessor = preprocessor_of(cfg)
     names = ('bgr_to_rgb', 'to_rgb') if isinstance(preprocessor, dict) else ()
     dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
     for name in names:
         if preprocessor.get(name) and red_first(dataset):
-            print_log(
+            warn(
                 f'fan_mm: test_dataloader.dataset.pipeline gives images with red first, and data_preprocessor.{name} '
-                'exchanges red and blue: the model gets blue first, which is right only if it was trained so',
-                'current',
-                logging.WARNING,
+                'exchanges red and blue: the model gets blue first, which is right only if it was trained so'
             )
 
 
 def say_same_names(loop: Any, option: str) -> None:
-    """Say in the log that libraries, which name files as the images, write one for several images.
+    """Warn if a library, which names files after the images, would write one file for several images.
 
     Args:
         loop: the test loop.
@@ -167,11 +177,9 @@ def say_same_names(loop: Any, option: str) -> None:
     names = Counter(path.stem if option == '--out' else path.name for path in paths)
     if len(names) < len(paths):
         name, count = names.most_common(1)[0]
-        print_log(
+        warn(
             f'fan_mm: {option}: {len(paths)} images have {len(names)} different names, such as {printable(name)} for '
-            f'{count} of them: only the last one of each name is kept',
-            'current',
-            logging.WARNING,
+            f'{count} of them: only the last one of each name is kept'
         )
 
 
@@ -182,15 +190,7 @@ def end_test(
     metrics: Mapping[str, float],
     work_dir: Path,
 ) -> None:
-    """Do what ends ``Runner.test``, and write the report of the results.
-
-    Args:
-        runner: of `ready_to_test`, as ``loop``.
-        loop: see there.
-        sweep: the last one.
-        metrics: for the logs.
-        work_dir: folder of the results, and of the report.
-    """
+    """Finish as ``Runner.test`` does, and write the report of the results."""
     loop.dataloader = sweep.loader(sweep.cells)  # LoggerHook says its length
     runner.call_hook('after_test_epoch', metrics=metrics)
     runner.call_hook('after_test')

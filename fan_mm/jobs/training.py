@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import inspect
-import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.logging import print_log
 from mmengine.registry import METRICS, OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
@@ -38,12 +36,14 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.fileio import alone_in, check_file, output_folder
 from fan_mm.jobs.testing import (
+    check_normalised,
     named_by_content,
     refuse_other_weights,
     say_other_classes,
     say_red_first,
     say_same_names,
 )
+from fan_mm.logs import warn
 from fan_mm.stopping import telling
 from fan_mm.torch_files import is_foreign, why_refused
 
@@ -129,7 +129,8 @@ def test(
         show: show predictions in a window.
         show_dir: write images with predictions to this folder.
         wait_time: seconds between two windows.
-        tta: use test-time augmentation, with the config's ``tta_model`` and ``tta_pipeline``.
+        tta: use test-time augmentation, with the config's ``tta_model`` and ``tta_pipeline``; of mmpretrain's
+            classifiers without these, the average over the image and its mirror image.
         amp: evaluate in mixed precision (`fan_mm.engine.half_precision`).
 
     Returns:
@@ -155,6 +156,7 @@ def test(
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
             runner.register_hook(PredictionDumpHook(METRICS.build(dump)))
     if content is not None:
+        check_normalised(cfg, content, checkpoint)
         load_weights(runner.model, content, checkpoint)
     with building(cfg):
         say_other_classes(cfg, content, checkpoint, runner.test_loop)
@@ -166,18 +168,16 @@ def test(
         scores: dict[str, float] = _safely(runner, lambda: _test(runner), checkpoint)
     metrics = getattr(getattr(runner.test_loop, 'evaluator', None), 'metrics', ())
     if not scores and not out and any(map(measures, metrics)):
-        print_log('fan_mm: there is no score: no metric returned one', 'current', logging.WARNING)
+        warn('fan_mm: there is no score: no metric returned one')
     return scores
 
 
 def _say_shares(*folders: str | None) -> None:
-    """Say that files of several machines will not lie in one folder; every process writes those of its images."""
+    """Warn if the files of several machines will not be in one folder: every process writes those of its images."""
     for folder in folders:
         if folder and not folder.endswith(_PICKLES) and not shared_by_all(folder):
-            print_log(
-                f'fan_mm: the machines do not share {folder}: each will have the files of its own images only',
-                'current',
-                logging.WARNING,
+            warn(
+                f'fan_mm: the machines do not share {folder}: each will have the files of its own images only'
             )
 
 
@@ -217,7 +217,7 @@ def _how_to_go_on(work_dir: str, first: bool) -> str:
 
 
 def _safely(runner: Runner, run: Callable, source: str | None) -> Any:
-    """Run, and turn into one line what is not a bug: a refused pickle, a bad sample, a failing first batch."""
+    """Run, and turn what is not a bug into one line: a refused pickle, a bad sample, a failing first batch."""
     first = FirstBatchHook()
     runner.register_hook(first)
     try:
@@ -281,11 +281,22 @@ def _set_painting(cfg: Config, show: bool, show_dir: str | None, wait_time: floa
 
 
 def _set_tta(cfg: Config) -> None:
+    if scope_of(cfg) == 'mmpretrain' and not cfg.get('tta_model'):  # none of its configs has one
+        cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
+        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+    else:
+        flips = []
     for name in ('tta_model', 'tta_pipeline'):
-        if not cfg.get(name):
+        if not cfg.get(name) and not flips:
             raise InputError(f'--tta: the config has no {name}')
-    for _, dataset in datasets_of('', cfg.test_dataloader.dataset):
-        dataset['pipeline'] = copy.deepcopy(cfg.tta_pipeline)
+    for place, dataset in datasets_of('test_dataloader.dataset', cfg.test_dataloader.dataset):
+        if cfg.get('tta_pipeline'):
+            dataset['pipeline'] = copy.deepcopy(cfg.tta_pipeline)
+        elif steps := dataset.get('pipeline'):  # as mmpretrain's own tool does
+            last = dict(type='TestTimeAug', transforms=[flips, [steps[-1]]])
+            dataset['pipeline'] = [*steps[:-1], last]
+        else:
+            raise InputError(f'--tta: {place} has no pipeline')
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 

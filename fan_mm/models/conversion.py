@@ -13,7 +13,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, about
 from fan_mm.fileio import whole_file
 from fan_mm.models.backbones import FANSwin
 from fan_mm.models.checkpoints import (
@@ -49,19 +49,21 @@ class Conversion:
         backbone: the backbone's config.
         names: for every key of the source the keys made from it; none if it was left out.
         remarks: what a config must say about the rest, a line each.
+        part: of the source that was converted, such as 'state_dict_ema'; '' for all of it.
     """
 
     state_dict: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     backbone: dict = dataclasses.field(default_factory=dict)
     names: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     remarks: list[str] = dataclasses.field(default_factory=list)
+    part: str = ''
 
     def summary(self) -> list[str]:
         """What was done, in a few lines."""
         left_out = [key for key, made in self.names.items() if not made]
         renamed = sum(made != () and made != (key,) for key, made in self.names.items())
         lines = [
-            f'{len(self.names)} keys read: {renamed} renamed, '
+            f'{len(self.names)} keys read{self.part and f" from below {self.part}"}: {renamed} renamed, '
             f'{len(self.names) - renamed - len(left_out)} kept, {len(left_out)} left out; '
             f'{len(self.state_dict)} written'
         ]
@@ -107,7 +109,8 @@ def convert(
     }
     heads = {key: value for key, value in state.items() if key.removeprefix(before) not in backbone}
 
-    conversion = Conversion(backbone=_backbone_config(backbone, bool(heads)))
+    config = _backbone_config(backbone, bool(heads))
+    conversion = Conversion(backbone=config, part=root.removesuffix('.'))
     names = _names(backbone, conversion.backbone)
     for key, value in backbone.items():
         made = translate({names[key]: value}) if key in names else {}
@@ -159,7 +162,7 @@ def classifier_state(
 
 
 def _names(state: Mapping[str, Tensor], config: Mapping) -> dict[str, str]:
-    """Of every key that a backbone of this config takes, its name."""
+    """The name of every key that a backbone of this config takes."""
     kept = {key: key for key in state if not key.endswith(DERIVED)}
     if 'out_type' not in config:
         return kept
@@ -168,7 +171,7 @@ def _names(state: Mapping[str, Tensor], config: Mapping) -> dict[str, str]:
 
 
 def _backbone_config(state: Mapping[str, Tensor], heads: bool) -> dict:
-    """The config that loads all of a backbone's weights, tried on the spot."""
+    """The config that loads all of a backbone's weights, checked by building it."""
     ours = translate(state)
     anatomy = Anatomy.of(ours)
     if anatomy is None:
@@ -336,11 +339,9 @@ def convert_file(
     if os.path.exists(read) and os.path.exists(target) and os.path.samefile(read, target):
         raise InputError(f'{target} is the source file: give another file name')
     checkpoint = read_torch_file(source)
-    try:
+    with about(source):
         conversion = convert(checkpoint, weights, prefix)
         check_values(conversion.state_dict, conversion.state_dict)
-    except InputError as error:
-        raise InputError(f'{source}: {error}') from None
     meta = dict(converted_from=os.path.basename(source), backbone=conversion.backbone)
     old = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     if all(made in ((), (key,)) for key, made in conversion.names.items()):

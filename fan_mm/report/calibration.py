@@ -57,9 +57,6 @@ def bins_of(found: Sequence[Mapping[str, Any]]) -> Bins | None:
 class CalibrationTable:
     """Read access to the calibration in the results of a sweep that measured it.
 
-    Args:
-        table: the results.
-
     Attributes:
         variants: 'plain', and 'scaled' where a temperature was fitted.
         probabilities: what they are, in words.
@@ -228,7 +225,7 @@ def calibration_text(results: Mapping) -> list[str]:
 def ece_rows(
     found: CalibrationTable, variant: str
 ) -> list[tuple[str, list[tuple[str, float | None]]]]:
-    """Corruption and (text, ECE) of its severities and of their mean."""
+    """Corruption and the (text, ECE) of each severity and of the mean."""
     table = found.ece(variant)
     rows = []
     for name in table.corruptions:

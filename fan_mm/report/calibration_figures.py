@@ -28,7 +28,7 @@ NAMES = ('reliability', 'ece_curves', 'reliability_scaled', 'ece_curves_scaled')
 
 
 class Line(NamedTuple):
-    """A curve of a diagram; what it says is printed though it has no samples."""
+    """A curve of a diagram; its label is printed even without samples."""
 
     text: str
     bins: Bins | None
@@ -37,7 +37,7 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """A diagram, and what stands above it."""
+    """A diagram and its title."""
 
     title: str
     lines: list[Line]

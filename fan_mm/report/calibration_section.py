@@ -19,12 +19,7 @@ from fan_mm.report.robustness_table import RobustnessTable
 
 
 def calibration_section(table: RobustnessTable, figures: Mapping[str, Figure]) -> list[str]:
-    """Tables and figures of calibration; nothing where it was not measured.
-
-    Args:
-        table: the results.
-        figures: from `fan_mm.report.calibration_figures.drawn`, by their names.
-    """
+    """Tables and figures of calibration; nothing where it was not measured."""
     found = calibration_of(table)
     if found is None:
         return []

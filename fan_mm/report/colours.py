@@ -45,7 +45,10 @@ def heat(share: float) -> str:
 
 def ink_on(colour: str) -> str:
     """The ink, black or white, that reads better on a hex colour (WCAG contrast)."""
-    channels = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in _rgb(colour)]
+    channels = [
+        c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
+        for c in matplotlib.colors.to_rgb(colour)
+    ]
     luminance = 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
     return '#ffffff' if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else '#000000'
 
@@ -69,7 +72,3 @@ def css_variables() -> str:
         f':root {{ color-scheme: light dark; {light} }}\n'
         f'@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n'
     )
-
-
-def _rgb(colour: str) -> tuple[float, float, float]:
-    return matplotlib.colors.to_rgb(colour)

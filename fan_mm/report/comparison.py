@@ -7,9 +7,8 @@ differences the same everything.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -19,9 +18,16 @@ from fan_mm.evaluation import semsegbench
 from fan_mm.evaluation.comparison import OVERALL, compare
 from fan_mm.evaluation.published import Publication, PublishedModel, publications
 from fan_mm.evaluation.results import CORRUPTIONS, protocol_of, read_results
+from fan_mm.evaluation.sweeping.truth import differing_settings, other_overlaps, unusual
 from fan_mm.few_names import few_and_more
 from fan_mm.report.calibration import MEASURES, PLAIN
-from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
+from fan_mm.report.labels import (
+    UNLIKE,
+    benchmark_label,
+    corruption_in_sentence,
+    scope_label,
+    unique_names,
+)
 from fan_mm.report.robustness_table import Measure, RobustnessTable
 from fan_mm.report.shift_table import ShiftTable
 
@@ -43,7 +49,6 @@ _SAME_CORRUPTIONS = {
         f'read from {root}' if (root := r.get('corrupted_root')) else 'made on the fly'
     ),
 }
-_COCO_OVERLAPS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 _LONG = ('images and labels',)  # said to differ, without the values
 DIFFERENCES = ('clean', 'mean', 'retention', 'worst', 'mCE', 'relative_mCE')
 PLACED = ('clean', 'mean', 'worst')
@@ -247,19 +252,8 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
 
 
 def doubts(tables: Sequence[RobustnessTable | ShiftTable]) -> list[str]:
-    """What is wrong with results that were edited, for the notices."""
+    """What is wrong with edited results, for the notices."""
     return [f'{t.name}: {t.results["doubt"]}.' for t in tables if t.results.get('doubt')]
-
-
-def unique_names(results: Sequence[dict], paths: Sequence[str | os.PathLike]) -> list[str]:
-    """Model names; where two are equal, with the name of their folder, or else with a number."""
-    names = [r['model']['name'] for r in results]
-    folders = [(p if p.is_dir() else p.parent).resolve().name for p in map(Path, paths)]
-    for more in (folders, [str(i) for i in range(1, len(names) + 1)]):
-        names = [
-            f'{n} ({m})' if names.count(n) > 1 else n for n, m in zip(names, more, strict=True)
-        ]
-    return names
 
 
 def _differing(first: dict, other: dict, fields: dict) -> list[str]:
@@ -267,7 +261,7 @@ def _differing(first: dict, other: dict, fields: dict) -> list[str]:
     for label, value in fields.items():
         a, b = value(first), value(other)
         if label == _SETTINGS:
-            if names := [n for n in a or () if n in (b or ()) and a[n] != b[n]]:
+            if names := differing_settings(a, b):
                 found.append(f'other {label} ({", ".join(names)})')
         elif a != b and not (label == _COPIES and _same_copies(first, other)):
             a, b = ('unknown' if v is None else v for v in (a, b))
@@ -283,30 +277,24 @@ def _same_copies(first: dict, other: dict) -> bool:
 
 
 def _other_cells(first: dict, other: dict) -> list[str]:
-    """What forbids a rank: see `_SAME_CELLS`, other corruptions, other severities."""
+    """Why results cannot be ranked together: see `_SAME_CELLS`, other corruptions, other severities."""
     found = _differing(first, other, _SAME_CELLS)
     a, b = (r['benchmark']['severities'] for r in (first, other))
     sides = {'without': [c for c in a if c not in b], 'with': [c for c in b if c not in a]}
     if any(sides.values()):
-        words = '; '.join(f'{side} {_few(names)}' for side, names in sides.items() if names)
+        words = '; '.join(
+            f'{side} {few_and_more(map(corruption_in_sentence, names))}'
+            for side, names in sides.items()
+            if names
+        )
         found.append(f'other corruptions ({words})')
     if any(a[c] != b[c] for c in a if c in b):
         found.append('other severities')
     return found
 
 
-def _few(corruptions: Iterable[str]) -> str:
-    return few_and_more(map(corruption_in_sentence, corruptions))
-
-
 def _unlike(ours: RobustnessTable, theirs: dict, groups: dict) -> frozenset[str]:
-    """The means that are over other cells than ours.
-
-    Args:
-        ours: the first result.
-        theirs: severities by corruption.
-        groups: corruptions by group.
-    """
+    """The means that are over other cells than the first result's."""
     wanted = ours.results['benchmark']['severities']
     found = {c for c, levels in theirs.items() if list(levels) != list(wanted.get(c, levels))}
     found |= {
@@ -389,7 +377,7 @@ def _printed(
 
 
 def _publications(first: dict) -> list[Publication]:
-    """Who prints results of the first result's protocol; of a protocol of our own the papers."""
+    """Who publishes results of the first result's protocol; for a protocol of our own the papers."""
     if first['benchmark']['name'].removesuffix('-subset') != 'semsegbench':
         return publications(first['task'])
     found = semsegbench.publications(first['dataset']['type'])
@@ -412,9 +400,11 @@ def _measured_otherwise(first: dict, publication: Publication) -> str | None:
             f'they use {publication.samples} images of {publication.images}, the first result '
             f'{first["dataset"]["samples"]} of {first["dataset"]["type"]}'
         )
-    thresholds = (first['metric'].get('settings') or {}).get('iou_thrs', _COCO_OVERLAPS)
-    if thresholds != _COCO_OVERLAPS:
-        return f'they average over overlaps of 0.5 to 0.95, the first result over {thresholds}'
+    settings = first['metric'].get('settings')
+    if overlaps := other_overlaps(settings):
+        return f'they average over overlaps of 0.5 to 0.95, the first result over {overlaps}'
+    if names := unusual(settings):
+        return f'the metric of the first result has other settings than theirs ({", ".join(names)})'
     return None
 
 

@@ -11,7 +11,10 @@ from fan_mm.report import figures
 from fan_mm.report.comparison import build_comparison
 from fan_mm.report.comparison_page import comparison_page
 from fan_mm.report.comparison_tables import comparison_latex, comparison_markdown
+from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.scatter import accuracy_scatter
+from fan_mm.report.shift_table import ShiftTable
+from fan_mm.report.tables import markdown_table
 
 
 def write_comparison(
@@ -22,11 +25,6 @@ def write_comparison(
     Files in ``out_dir``: ``comparison.html`` (self-contained), ``comparison.md``,
     ``comparison.tex`` (needs booktabs and graphicx) and ``figures/`` with ``scatter`` and, for two
     or more results, ``groups`` as PNG and PDF.
-
-    Args:
-        paths: results.json files or their folders; differences are taken to the first.
-        out_dir: folder for the files, made if it is not there.
-        published: see `build_comparison`.
 
     Returns:
         Path of ``comparison.html``.
@@ -39,16 +37,19 @@ def write_comparison(
     if len(comparison.tables) > 1 and comparison.groups:
         drawn['groups'] = figures.group_bars(comparison.tables)
     texts = comparison_markdown(comparison, list(drawn)), comparison_latex(comparison)
-    protocols = [table.protocol for table in comparison.tables]
     return write_files(
-        Path(out_dir), drawn, protocols, *texts, lambda svgs: comparison_page(comparison, svgs)
+        Path(out_dir),
+        drawn,
+        comparison.tables,
+        *texts,
+        lambda svgs: comparison_page(comparison, svgs),
     )
 
 
 def write_files(
     out_dir: Path,
     drawn: Mapping[str, Figure],
-    protocols: Iterable[str],
+    tables: Sequence[RobustnessTable | ShiftTable],
     markdown: str,
     latex: str,
     page: Callable[[dict[str, str]], str],
@@ -58,16 +59,33 @@ def write_files(
     Args:
         out_dir: folder for them, made if it is not there.
         drawn: the figures by their names.
-        protocols: that their numbers are of.
-        markdown: the text of ``comparison.md``.
-        latex: that of ``comparison.tex``.
+        tables: the results with the numbers; their provenance ends the Markdown and, as comments, the LaTeX.
+        markdown: the rest of ``comparison.md``.
+        latex: the rest of ``comparison.tex``.
         page: the page, of the figures as SVG.
     """
     remove_temporaries(out_dir, out_dir / 'figures')
+    protocols = '; '.join(dict.fromkeys(table.protocol for table in tables))
     for name, figure in drawn.items():
-        figures.save(figure, out_dir / 'figures' / name, '; '.join(dict.fromkeys(protocols)))
-    write_whole(out_dir / 'comparison.md', markdown)
-    write_whole(out_dir / 'comparison.tex', latex)
+        figures.save(figure, out_dir / 'figures' / name, protocols)
+    write_whole(out_dir / 'comparison.md', markdown + _provenance_markdown(tables))
+    write_whole(out_dir / 'comparison.tex', latex + _provenance_latex(tables))
     path = out_dir / 'comparison.html'
     write_whole(path, page({n: figures.inline_svg(figure, n, n) for n, figure in drawn.items()}))
     return path
+
+
+def _provenance_markdown(tables: Iterable[RobustnessTable | ShiftTable]) -> str:
+    parts = ['\n## Provenance']
+    for table in tables:
+        rows = [[name, f'`{value}`'] for name, value in table.provenance().items()]
+        parts += [f'### {table.name}', markdown_table(['what', 'value'], rows)]
+    return '\n\n'.join(parts) + '\n'
+
+
+def _provenance_latex(tables: Iterable[RobustnessTable | ShiftTable]) -> str:
+    return ''.join(
+        f'% {" ".join(f"{table.name}: {name}: {value}".split())}\n'
+        for table in tables
+        for name, value in table.provenance().items()
+    )

@@ -4,23 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fan_mm.report import comparison_words as words
 from fan_mm.report.comparison import Comparison, Entry
-from fan_mm.report.labels import (
-    corruption_label,
-    metric_label,
-    number,
-    task_label,
-)
+from fan_mm.report.labels import corruption_label, metric_label, number, task_label
 from fan_mm.report.latex import NEEDS, group_heads, latex, latex_row, latex_table, turned
 from fan_mm.report.tables import markdown_table
 
 
 def comparison_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
-    """The whole comparison, with links to its figures.
-
-    Args:
-        comparison: of results.
-        drawn: names of the figures.
-    """
+    """The whole comparison, with links to its figures."""
     columns = words.summary_columns(comparison)
     unit = ', per cent' if comparison.unit_label else ''
     rows = words.columnwise(columns, comparison.entries)
@@ -116,7 +106,7 @@ def _latex_scores(comparison: Comparison) -> str:
     )
     lines = [
         *group_heads(groups, 1 + len(heads)),
-        latex_row(['model', *map(_latex_head, heads), *corruptions]),
+        latex_row(['model', *(turned(h) if 'ECE' in h else latex(h) for h in heads), *corruptions]),
         '\\midrule',
         *own,
         *printed,
@@ -127,13 +117,7 @@ def _latex_scores(comparison: Comparison) -> str:
 def _latex_columnwise(
     columns: Mapping[str, Callable[[Entry], str]], entries: Sequence[Entry], caption: str
 ) -> str:
-    """Models downwards, columns across.
-
-    Args:
-        columns: heading -> text of an entry.
-        entries: the rows.
-        caption: LaTeX.
-    """
+    """Models downwards, columns across."""
     lines = [latex_row(['model', *map(turned, columns)]), '\\midrule']
     lines += [
         latex_row([latex(e.name), *(latex(text(e)) for text in columns.values())]) for e in entries
@@ -152,11 +136,6 @@ def _latex_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
     if any(e.mce is not None for e in comparison.entries):
         columns['mCE ↓'] = lambda e: number(e.mce)
     return columns | words.calibration_columns(comparison, 'ECE')
-
-
-def _latex_head(text: str) -> str:
-    """Upright, but turned where it is long."""
-    return turned(text) if 'ECE' in text else latex(text)
 
 
 def _latex_row(comparison: Comparison, entry: Entry) -> str:

@@ -4,20 +4,8 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 
 from fan_mm.report.calibration import calibration_digits, calibration_label
-from fan_mm.report.comparison import (
-    CALIBRATION,
-    Comparison,
-    Difference,
-    Entry,
-)
-from fan_mm.report.labels import (
-    UNLIKE,
-    arrow,
-    interval,
-    metric_label,
-    number,
-    signed,
-)
+from fan_mm.report.comparison import CALIBRATION, Comparison, Difference, Entry
+from fan_mm.report.labels import UNLIKE, arrow, interval, metric_label, number, signed
 from fan_mm.report.shift_comparison import ShiftDifference
 
 
@@ -206,7 +194,7 @@ def best(comparison: Comparison, corruption: str) -> set[str]:
 
 
 def labelled(entry: Entry) -> str:
-    """A model's name, of a published row with that word."""
+    """A model's name, marked if it is published."""
     return (
         f'{entry.name} (published)'
         if entry.published and '(published)' not in entry.name

@@ -32,11 +32,6 @@ def write_contact_sheet(
 ) -> None:
     """Draw the contact sheet of an image file into a PNG, JPEG, PDF or SVG file.
 
-    Args:
-        image_path: the clean image.
-        out: file to write; its suffix gives the format.
-        seed: base seed of the corruptions.
-
     Raises:
         InputError: the image cannot be read or is smaller than 32 pixels, or the suffix is unknown.
     """
@@ -95,7 +90,7 @@ def _tile(image: np.ndarray) -> np.ndarray:
 
 
 def _draw(tiles: np.ndarray, size: tuple[int, int]) -> Figure:
-    """Set the tiles, uint8 ``(19, 6, H, W, 3)``, out with labels."""
+    """Arrange the tiles, uint8 ``(19, 6, H, W, 3)``, with labels."""
     _, columns, height, width, _ = tiles.shape
     point = _DPI / 72  # pixels
     gap = 4

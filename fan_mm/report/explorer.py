@@ -77,7 +77,7 @@ def explorer(results: Mapping[str, Any], work_dir: Path) -> list[str]:
 
 
 def _samples(gallery: list[dict], work_dir: Path) -> tuple[list[dict[str, Any]], int]:
-    """Per sample its images as data URIs, as many as have room, and how many have none."""
+    """The images of each sample as data URIs, as many as fit, and the number of samples without."""
     entries: dict[str, list[dict]] = {}
     for entry in gallery:
         entries.setdefault(entry['key'], []).append(entry)

@@ -78,7 +78,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def legend_of_models(figure: Figure, axes: Axes, above: bool) -> None:
-    """A legend outside the axes of what they label, in as few lines as its names leave room for.
+    """A legend outside the axes, in as few lines as the names allow.
 
     Args:
         figure: that the legend belongs to.

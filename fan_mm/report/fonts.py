@@ -7,7 +7,6 @@ caller puts instead of the name, and the log says so once.
 
 import contextlib
 import functools
-import logging
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,9 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
-from mmengine.logging import print_log
 from PIL import ImageFont
+
+from fan_mm.logs import warn
 
 _DEJAVU = str(Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf'))
 _NO_LETTERS = {'Zs', 'Zl', 'Zp', 'Cc', 'Cf', 'Mn'}  # spaces, controls, marks that change a letter
@@ -29,11 +29,7 @@ _said: set[str] = set()  # the first text that could not be drawn
 
 
 class TextFont(ImageFont.FreeTypeFont):
-    """A Pillow font that has the letters of every text: DejaVu Sans, or another for the whole text.
-
-    Args:
-        size: height in pixels.
-    """
+    """A Pillow font that has the letters of every text: DejaVu Sans, or another for the whole text."""
 
     def __init__(self, size: int) -> None:
         super().__init__(_DEJAVU, size)
@@ -77,7 +73,7 @@ def spelled(text: str) -> str:
 
 @contextlib.contextmanager
 def drawable_figure(figure: Figure) -> Iterator[None]:
-    """Let the texts of a matplotlib figure have fonts with their letters meanwhile."""
+    """Use fonts that have the letters of a matplotlib figure within the block."""
     texts = [t for t in figure.findobj(Text) if not t.get_text().isascii()]
     before = [(text, text.get_text(), text.get_fontfamily()) for text in texts]
     try:
@@ -141,10 +137,8 @@ def _face(file: str) -> FT2Font | None:
 def _instead(text: str, shown: str) -> str:
     if not _said:
         _said.add(text)
-        print_log(
+        warn(
             f'no installed font covers {text!r}: images show {shown!r}; install one, '
-            'such as Noto Sans of that script',
-            'current',
-            logging.WARNING,
+            'such as Noto Sans of that script'
         )
     return shown

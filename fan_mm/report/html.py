@@ -329,7 +329,7 @@ def _definitions(table: RobustnessTable) -> list[str]:
 
 
 def intervals_told(bootstrap: Mapping | None) -> list[str]:
-    """What the intervals are; nothing without any."""
+    """What the intervals are; nothing if there are none."""
     if not bootstrap:
         return []
     return [

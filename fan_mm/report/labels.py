@@ -1,7 +1,10 @@
 """Words and numbers as papers print them: one decimal, units, an arrow for the better direction."""
 
 import math
+import os
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 DASH = '\N{EN DASH}'
 MINUS = '\N{MINUS SIGN}'
@@ -134,3 +137,25 @@ def cells_label(cells: list[tuple[str, int]]) -> str:
         f'{corruption_label(name)} {", ".join(severities)}'.strip()
         for name, severities in by_name.items()
     )
+
+
+def unique_names(results: Sequence[dict], paths: Sequence[str | os.PathLike]) -> list[str]:
+    """Model names; where some are equal, with the part of their folders that differs, or else with a number."""
+    names = [r['model']['name'] for r in results]
+    folders = [(p if p.is_dir() else p.parent).resolve() for p in map(Path, paths)]
+    for name in {name for name in names if names.count(name) > 1}:
+        alike = [i for i, other in enumerate(names) if other == name]
+        for i, end in zip(alike, _differing_ends([folders[i].parts for i in alike]), strict=True):
+            names[i] = f'{name} ({end})'
+    return names
+
+
+def _differing_ends(parts: list[tuple[str, ...]]) -> list[str]:
+    """The shortest ends of paths that tell them apart, without what all end in; numbers for equal paths."""
+    while all(parts) and len({p[-1] for p in parts}) == 1:
+        parts = [p[:-1] for p in parts]  # work_dirs/seed_0/robustness, work_dirs/seed_1/robustness
+    for length in range(1, max(map(len, parts)) + 1):
+        ends = ['/'.join(p[-length:]) for p in parts]
+        if len(set(ends)) == len(ends):
+            return ends
+    return [str(number) for number in range(1, len(parts) + 1)]

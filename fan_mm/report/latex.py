@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from fan_mm.report.labels import DASH, MINUS, UNLIKE
 
 NEEDS = '% needs \\usepackage{booktabs,graphicx}'
+# what follows, up to a brace, no wider than the page (graphicx)
+_NO_WIDER = '\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}{%'
 _SPECIAL = {
     **{c: f'\\{c}' for c in '&%$#_{}'},
     **{'\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}'},
@@ -14,7 +16,8 @@ _SPECIAL = {
 
 
 def latex(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
+    """Text with LaTeX's special characters escaped, and its quotation marks."""
+    text = re.sub(r'"([^"]*)"', r"``\1''", text)
     return re.sub('|'.join(map(re.escape, _SPECIAL)), lambda m: _SPECIAL[m[0]], text)
 
 
@@ -24,16 +27,12 @@ def turned(text: str) -> str:
 
 
 def latex_row(cells: Iterable[str]) -> str:
-    """A row of a table.
-
-    Args:
-        cells: LaTeX.
-    """
+    """A row of a table, from cells in LaTeX."""
     return ' & '.join(cells).strip() + ' \\\\'
 
 
 def group_heads(groups: Sequence[tuple[str, int]], before: int) -> list[str]:
-    """Two lines for above a table's head, which name groups of its columns.
+    """Two lines above a table's head that name groups of its columns.
 
     Args:
         groups: text, and number of columns.
@@ -48,7 +47,7 @@ def group_heads(groups: Sequence[tuple[str, int]], before: int) -> list[str]:
 
 
 def latex_table(width: int, lines: Sequence[str], caption: str) -> str:
-    """A ``table*`` over both columns of a paper.
+    """A ``table*`` over both columns of a paper, made smaller where it is wider than they are.
 
     Args:
         width: number of its columns, the first of them text.
@@ -59,11 +58,12 @@ def latex_table(width: int, lines: Sequence[str], caption: str) -> str:
         [
             '\\begin{table*}',
             '\\centering\\small\\setlength{\\tabcolsep}{3pt}',
+            _NO_WIDER,
             f'\\begin{{tabular}}{{l{"r" * (width - 1)}}}',
             '\\toprule',
             *lines,
             '\\bottomrule',
-            '\\end{tabular}',
+            '\\end{tabular}}',
             f'\\caption{{{caption.strip()}}}',
             '\\end{table*}',
         ]

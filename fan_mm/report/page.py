@@ -56,13 +56,7 @@ def page(
 
 
 def alarm(heading: str, text: str, items: Sequence[str]) -> str:
-    """A box before the numbers, which says what is wrong with them; nothing without items.
-
-    Args:
-        heading: of the box.
-        text: a sentence or two.
-        items: HTML of a list.
-    """
+    """A box above the numbers that says what is wrong with them; nothing without items."""
     if not items:
         return ''
     return (

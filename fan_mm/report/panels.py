@@ -165,7 +165,7 @@ def add_legend(
 
 
 def room_for_legend(picture: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """An image, with white at its right side where it is too narrow for the longest name of its legend.
+    """An image, padded with white at the right if it is too narrow for the longest name of its legend.
 
     Args:
         picture: uint8 RGB ``(H, W, 3)``.

@@ -12,12 +12,7 @@ import numpy as np
 
 from fan_mm.evaluation.class_names import short
 from fan_mm.evaluation.consistency import finite
-from fan_mm.report.labels import (
-    corruption_in_sentence,
-    interval,
-    named_scope,
-    number,
-)
+from fan_mm.report.labels import corruption_in_sentence, interval, named_scope, number
 from fan_mm.report.results_table import ResultsTable
 
 HOLD_OUTS = 'hold-outs'
@@ -144,10 +139,6 @@ class ClassLosses:
 
 class RobustnessTable(ResultsTable):
     """Read access to one results dict (schema ``fan_mm.robustness/1``).
-
-    Args:
-        results: what `fan_mm.evaluation` wrote as ``results.json``.
-        name: of the model, in place of the one in the results.
 
     Attributes:
         benchmark: as printed.

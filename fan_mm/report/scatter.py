@@ -142,7 +142,7 @@ def _retention_lines(axes: Axes) -> None:
 
 
 def _labels(axes: Axes, entries: Sequence[Entry]) -> None:
-    """Name every point where the name covers no other point or name; without room, in a legend if it is own."""
+    """Label every point where its name covers no other point or name; own results without room go to a legend."""
     frame = axes.get_window_extent()
     points = [axes.transData.transform(_place(entry)) for entry in entries]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]

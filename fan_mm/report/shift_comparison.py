@@ -1,7 +1,8 @@
 """Several models on real adverse conditions side by side, and paired differences.
 
-A condition is compared where its images and labels are the same (their hash); differences are stated. The
-published rows are those of the same set, split and metric; only among SemSegBench's has a result a place.
+A condition is compared where its images and labels (their hash) and the settings of the metric are the same;
+differences are stated. The published rows are those of the same set, split and metric; only among SemSegBench's
+has a result a place.
 """
 
 import os
@@ -13,12 +14,7 @@ import numpy as np
 
 from fan_mm.evaluation.calibration.measures import MEASURES, calibration
 from fan_mm.evaluation.comparison import paired
-from fan_mm.evaluation.results import (
-    CALIBRATION,
-    PER_IMAGE,
-    SHIFTS,
-    read_arrays,
-)
+from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, SHIFTS, read_arrays
 from fan_mm.evaluation.shifts.pooling import (
     MEAN,
     POOLED,
@@ -34,8 +30,10 @@ from fan_mm.evaluation.shifts.published import (
     other_protocols,
     published_shifts,
 )
+from fan_mm.evaluation.sweeping.truth import differing_settings, other_overlaps
 from fan_mm.report.calibration import calibration_digits, csv_columns
-from fan_mm.report.comparison import doubts, read_alike, unique_names
+from fan_mm.report.comparison import doubts, read_alike
+from fan_mm.report.labels import unique_names
 from fan_mm.report.shift_table import ShiftTable, condition_label
 
 _COMBINED = {POOLED: 'pooled', MEAN: 'mean of conditions'}
@@ -78,7 +76,8 @@ class ShiftComparison:
     Attributes:
         tables: of the results, in the order given.
         columns: of all of them, a set's together, the clean column first.
-        unlike: (model, column) whose images or labels are not those of the first result that has them.
+        unlike: (model, column) whose images, labels or settings of the metric are not those of the first result
+            that has them.
         published: rows of others.
         differences: of the other results against the first.
         notices: what differs, and what follows.
@@ -196,7 +195,7 @@ def build_shift_comparison(
     names = unique_names(results, paths)
     tables = tuple(ShiftTable(r, name) for r, name in zip(results, names, strict=True))
     columns = tuple(_columns(tables))
-    unlike = frozenset(_unlike(tables, columns))
+    unlike = _unlike(tables, columns)
     rows, notices = [], [*doubts(tables), *_notices(tables, unlike)]
     if published:
         for name, split, metric in _splits(tables):
@@ -209,13 +208,14 @@ def build_shift_comparison(
             'measured here and are not ranked'
             + (', except those of SemSegBench, trained on Cityscapes alone.' if places else '.')
         )
+        notices += _other_overlaps(tables)
         notices += places
     return ShiftComparison(
         tables=tables,
         columns=columns,
-        unlike=unlike,
+        unlike=frozenset(unlike),
         published=tuple(rows),
-        differences=tuple(_differences(paths, tables, columns, unlike)),
+        differences=tuple(_differences(paths, tables, columns, frozenset(unlike))),
         notices=tuple(notices),
     )
 
@@ -237,7 +237,7 @@ def _columns(tables: Sequence[ShiftTable]) -> list[Column]:
 
 
 def _identity(table: ShiftTable, column: Column) -> tuple | None:
-    """What images, labels and classes a column of a model is over."""
+    """What identifies the images, labels and classes of a column of a model."""
     if column.set == 'clean':
         cell = table.cells.get(('clean', 'clean'))
         return None if cell is None else (table.results['dataset'].get('sha256'), cell['samples'])
@@ -254,28 +254,48 @@ def _identity(table: ShiftTable, column: Column) -> tuple | None:
     return entry['split'], tuple(entry['scored']), hashes
 
 
-def _unlike(tables: Sequence[ShiftTable], columns: Sequence[Column]) -> list[tuple[str, Column]]:
-    found = []
+def _unlike(
+    tables: Sequence[ShiftTable], columns: Sequence[Column]
+) -> dict[tuple[str, Column], str]:
+    """(Model, column) that are not as in the first model that has the column -> how they were measured."""
+    found = {}
     for column in columns:
         identities = {t.name: _identity(t, column) for t in tables}
-        first = next(i for i in identities.values() if i is not None)
-        found += [(n, column) for n, i in identities.items() if i not in (None, first)]
+        first, *others = (t for t in tables if identities[t.name] is not None)
+        for table in others:
+            if identities[table.name] != identities[first.name]:
+                found[table.name, column] = 'on other images, labels or classes'
+            elif names := _other_settings(first, table, column):
+                few = ', '.join(names)
+                found[table.name, column] = f'with other settings of the metric ({few})'
     return found
 
 
-def _notices(tables: Sequence[ShiftTable], unlike: frozenset[tuple[str, Column]]) -> list[str]:
+def _other_settings(first: ShiftTable, other: ShiftTable, column: Column) -> list[str]:
+    """Names of the metric's settings that two results do not have in common in a column."""
+    names = [
+        name
+        for key, cell in first.cells.items()
+        if key[0] == column.set and (column.combined or key[1] == column.condition)
+        for name in differing_settings(
+            cell.get('settings'), other.cells.get(key, {}).get('settings')
+        )
+    ]
+    return list(dict.fromkeys(names))
+
+
+def _notices(tables: Sequence[ShiftTable], unlike: Mapping[tuple[str, Column], str]) -> list[str]:
     found = []
     for table in tables:
-        names = [
-            f'{"clean" if c.set == "clean" else title_of(tables, c.set)} {c.label}'
-            for n, c in sorted(unlike, key=lambda pair: (pair[1].set, pair[1].condition))
-            if n == table.name and not c.combined
+        columns: dict[str, list[str]] = {}
+        for name, c in sorted(unlike, key=lambda pair: (pair[1].set, pair[1].condition)):
+            if name == table.name and not c.combined:
+                where = 'clean' if c.set == 'clean' else f'{title_of(tables, c.set)} {c.label}'
+                columns.setdefault(unlike[name, c], []).append(where)
+        found += [
+            f'{table.name} was measured {how} in {", ".join(names)}: there it is neither ranked nor subtracted.'
+            for how, names in columns.items()
         ]
-        if names:
-            found.append(
-                f'{table.name} was measured on other images, labels or classes in {", ".join(names)}: '
-                'there it is neither ranked nor subtracted.'
-            )
         if parts := [
             f'{row.part} of {"clean" if row.kind == "clean" else table.title(row.set)}'
             f'{"" if row.label == "all" or row.kind == "clean" else f" {row.label}"}'
@@ -297,6 +317,15 @@ def _splits(tables: Sequence[ShiftTable]) -> list[tuple[str, str, str]]:
     metrics += ['bbox_mAP_50'] if tables[0].metric == 'bbox_mAP' else []
     pairs = dict.fromkeys((n, t.sets[n]['split']) for t in tables for n in t.sets)
     return [(name, split, metric) for name, split in pairs for metric in metrics]
+
+
+def _other_overlaps(tables: Sequence[ShiftTable]) -> list[str]:
+    """Which results average over other overlaps than published ones, in lines."""
+    return [
+        f'{table.name} averages over overlaps of {overlaps}, published rows over 0.5 to 0.95.'
+        for table in tables
+        if (overlaps := other_overlaps(table.settings))
+    ]
 
 
 def _places(tables: Sequence[ShiftTable], rows: Sequence[PublishedShift]) -> list[str]:

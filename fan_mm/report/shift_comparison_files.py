@@ -1,5 +1,6 @@
 """A comparison on real adverse conditions as Markdown, LaTeX and HTML, with its figures."""
 
+import dataclasses
 import itertools
 import os
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 from fan_mm.errors import InputError
 from fan_mm.evaluation.results import CORRUPTIONS, read_results
 from fan_mm.evaluation.shifts.published import PublishedShift
+from fan_mm.evaluation.sweeping.truth import differing_settings
 from fan_mm.report import page
 from fan_mm.report.calibration import calibration_digits, calibration_label
 from fan_mm.report.comparison_files import write_files
@@ -58,12 +60,17 @@ def write_shift_comparison(
     """
     comparison = build_shift_comparison(paths, published)
     pairs = _same_checkpoints(comparison.tables, sweeps)
+    notices = *comparison.notices, *_other_settings(pairs)
+    comparison = dataclasses.replace(comparison, notices=notices)
     drawn = {'conditions': condition_points(comparison.tables)}
     if pairs:
         drawn['simulated_real'] = simulated_against_real(pairs)
     texts = _markdown(comparison, list(drawn)), _latex(comparison)
-    protocols = [t.protocol for t in comparison.tables] + [s.protocol for s, _ in pairs]
-    return write_files(Path(out_dir), drawn, protocols, *texts, partial(_html, comparison))
+    tables: list[RobustnessTable | ShiftTable] = [
+        *comparison.tables,
+        *(sweep for sweep, _ in pairs),
+    ]
+    return write_files(Path(out_dir), drawn, tables, *texts, partial(_html, comparison))
 
 
 def _same_checkpoints(
@@ -87,6 +94,19 @@ def _same_checkpoints(
             )
         pairs.append((RobustnessTable(results, table.name), table))
     return pairs
+
+
+def _other_settings(pairs: Sequence[tuple[RobustnessTable, ShiftTable]]) -> list[str]:
+    """Which sweeps have other settings of the metric than what is drawn beside them, in lines."""
+    found = []
+    for sweep, real in pairs:
+        names = differing_settings(sweep.results['metric'].get('settings'), real.settings)
+        if names := [name for name in names if name != 'annotations']:  # of other images
+            found.append(
+                f"{real.name}: its sweep has other settings of the metric ({', '.join(names)}): the figure's "
+                'simulated and real values are not of one score.'
+            )
+    return found
 
 
 # ------------------------------------------------------------------------------ shared by all forms
@@ -201,8 +221,8 @@ def _sources(comparison: ShiftComparison) -> dict[str, str]:
 
 
 _CAPTION = (
-    '; in brackets bootstrap intervals; the best of the results in bold. A star: other images, labels or '
-    'classes than the first result.'
+    '; in brackets bootstrap intervals; the best of the results in bold. A star: other images, labels, '
+    'classes or settings of the metric than the first result.'
 )
 _IN = {'ECE': 'In per cent', 'NLL': 'In nats', 'Brier': 'From 0 to 2'}
 
@@ -270,7 +290,8 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
         ]
         lines.append(latex_row([latex(name), *cells]))
     own = len(comparison.tables)
-    caption = f'{latex(_title(comparison))}, {latex(_head(comparison, metric))}{_unit(metric)}. '
+    unit = {'NLL': ' (nats)', 'Brier': ''}.get(metric.partition('_')[0], ' (\\%)')
+    caption = f'{latex(_title(comparison))}, {latex(_head(comparison, metric))}{unit}. '
     caption += ' '.join(latex(notice) for notice in comparison.notices)
     rows = [
         *group_heads(titles, 1),
@@ -280,11 +301,6 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
         *(['\\midrule', *lines[own:]] if lines[own:] else []),
     ]
     return latex_table(1 + len(columns), rows, caption)
-
-
-def _unit(metric: str) -> str:
-    """In LaTeX; the Brier score has none."""
-    return {'NLL': ' (nats)', 'Brier': ''}.get(metric.partition('_')[0], ' (\\%)')
 
 
 def _bare(text: str) -> str:

@@ -74,17 +74,17 @@ def condition_label(name: str) -> str:
 
 
 class ShiftTable(ResultsTable):
-    """Read access to one results dict of the kind 'shifts'.
-
-    Args:
-        results: what `fan_mm.evaluation.shifts.results` wrote as ``results.json``.
-        name: of the model, in place of the one in the results.
-    """
+    """Read access to one results dict of the kind 'shifts'."""
 
     def __init__(self, results: dict, name: str | None = None) -> None:
         super().__init__(results, name)
         self.sets: Mapping[str, Mapping[str, Any]] = results['sets']
         self.cells = {(c['set'], c['condition']): c for c in results['cells']}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Of the metric, the same in all cells but for their annotations; of earlier versions none."""
+        return next(iter(self.cells.values())).get('settings') or {}
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -321,7 +321,7 @@ class ShiftTable(ResultsTable):
         )
 
     def told(self, name: str) -> dict[str, str]:
-        """What is to be known of a set, as printable pairs."""
+        """Facts about a set, as printable pairs."""
         entry = self.sets[name]
         pairs = {
             'protocol': entry.get('protocol'),
@@ -367,7 +367,7 @@ def _remarks(found: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
 
 
 def _some(classes: Sequence[str]) -> str:
-    """Names of classes; of very many (COCO has 80) the first, and how many there are."""
+    """Names of classes; the first ones and their number if there are many (COCO has 80)."""
     if len(classes) <= _NAMED:
         return ', '.join(classes)
     return f'{few_and_more(classes, _NAMED // 2)} (results.json)'

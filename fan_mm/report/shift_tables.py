@@ -59,12 +59,7 @@ def classes_csv(table: ShiftTable) -> str | None:
 
 
 def shifts_markdown(table: ShiftTable, figures: Iterable[str]) -> str:
-    """The report as Markdown.
-
-    Args:
-        table: the results.
-        figures: names of the PNG files in ``figures/``.
-    """
+    """The report as Markdown."""
     parts = [
         f'# {table.name}: {table.about}',
         f'{task_label(table.results["task"]).capitalize()} on real adverse conditions. '

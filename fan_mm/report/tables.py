@@ -86,12 +86,7 @@ def per_class_csv(table: RobustnessTable) -> str | None:
 
 
 def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
-    """The report as Markdown.
-
-    Args:
-        table: the results.
-        figures: names of the PNG files in ``figures/``.
-    """
+    """The report as Markdown."""
     parts = [
         f'# {table.name}: {table.benchmark}',
         f'Robustness of {task_label(table.results["task"])}, {table.images}. {table.unit_told}',

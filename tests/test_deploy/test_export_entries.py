@@ -60,6 +60,17 @@ def test_normalisation(cfg, found):
     assert export._normalisation(Config(cfg)) == (expected if found else {})
 
 
+def test_normalisation_in_a_pipeline():
+    steps = [dict(type='LoadImageFromFile'), dict(type='mmcv.Normalize', mean=(1.0,), std=(2.0,))]
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(type='D', pipeline=steps))))
+    made = dict(type='Normalize', to_rgb=True, mean=[1.0], std=[2.0])
+    assert export._normalisation(cfg) == made
+    cfg.data_preprocessor = dict(type='A', to_rgb=True)
+    assert export._normalisation(cfg) == made
+    cfg.data_preprocessor.mean = [3.0]
+    assert export._normalisation(cfg) == dict(type='A', to_rgb=True, mean=[3.0])
+
+
 @pytest.mark.parametrize(
     ('checkpoint', 'out', 'form', 'precision', 'words'),
     [

@@ -97,7 +97,7 @@ def test_what_the_file_leaves_out_is_said(made, line, monkeypatch):
     from types import SimpleNamespace
 
     said = []
-    monkeypatch.setattr(jobs_export, 'print_log', lambda text, *_: said.append(text))
+    monkeypatch.setattr(jobs_export, 'warn', lambda text: said.append(text))
     model = SimpleNamespace(data_preprocessor=SimpleNamespace(**made))
     jobs_export._tell_what_is_left(
         SimpleNamespace(model=model, part='whole', preprocessing=True), None

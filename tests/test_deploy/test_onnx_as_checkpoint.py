@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 from plain_networks import Plain
-from small_models import COLUMN, segmenter, segmenter_sample
+from small_models import COLUMN, segmenter, segmenter_sample, weights
 
 from fan_mm.engine.onnx_file import external_files
 from fan_mm.errors import InputError
@@ -13,7 +14,7 @@ from fan_mm.jobs.export import export
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
-pytest.importorskip('mmpretrain')
+DataSample = pytest.importorskip('mmpretrain.structures').DataSample
 pytest.importorskip('mmseg')
 
 
@@ -47,6 +48,43 @@ def test_in_a_checkpoints_place(exported):
             sample = predictor(dict(inputs=image.byte(), data_samples=segmenter_sample(90, 70)))
             scores.append(sample.seg_logits.data)
         torch.testing.assert_close(*scores, atol=1e-3, rtol=1e-3)
+
+
+def test_a_model_of_grey_images(tmp_path):
+    from fan_mm.analysis.complexity import complexity_of_config
+    from fan_mm.engine.predictor import Predictor
+
+    def lenet():
+        return Config(
+            dict(
+                default_scope='mmpretrain',
+                data_preprocessor=dict(mean=[33.46], std=[78.87], num_classes=10),
+                model=dict(
+                    type='ImageClassifier',
+                    backbone=dict(type='LeNet5'),
+                    neck=dict(type='GlobalAveragePooling'),
+                    head=dict(type='LinearClsHead', num_classes=10, in_channels=120),
+                ),
+            )
+        )
+
+    checkpoint, file = weights(lenet(), tmp_path / 'w.pth'), tmp_path / 'lenet.onnx'
+    export(lenet(), checkpoint, file, (32, 32))
+    image = torch.randint(0, 256, (1, 32, 32), generator=torch.Generator().manual_seed(0))
+    scores = [
+        Predictor(lenet(), source)(dict(inputs=image.byte(), data_samples=DataSample())).pred_score
+        for source in (checkpoint, str(file))
+    ]
+    torch.testing.assert_close(*scores, atol=1e-4, rtol=1e-4)
+    assert scores[0].max() > 0.15
+    for size, options, words in (
+        ((32, 32), dict(preprocessing=True), 'RGB images, but the model takes 1 channels'),
+        ((8, 8), {}, 'does not accept 8x8 pixels: Calculated padded input size'),
+    ):
+        with pytest.raises(InputError, match=words):
+            export(lenet(), checkpoint, file, size, **options)
+    # 28x28 places of 6 kernels of 25, and so on
+    assert complexity_of_config(lenet(), (32, 32)).flops['backbone.features.0'] == 28 * 28 * 6 * 25
 
 
 def test_a_file_of_another_model_is_refused(exported):

@@ -8,6 +8,7 @@ from small_models import segmenter, weights
 
 from fan_mm.deploy import Network, verify
 from fan_mm.deploy.verification import BOUNDS, Bounds, shapes_to_try
+from fan_mm.engine.onnx_file import open_session
 from fan_mm.errors import InputError
 from fan_mm.jobs import export as jobs_export
 
@@ -266,3 +267,11 @@ def test_files_that_cannot_be_verified(exported, tmp_path, content, message):
         file.write_bytes(content)
     with pytest.raises(InputError, match=message):
         verify_file(segmenter(), exported[1], file)
+
+
+def test_a_checkpoint_under_another_name(tmp_path):
+    torch.save({'a': torch.zeros(2)}, tmp_path / 'w.onnx')
+    with pytest.raises(
+        InputError, match=r'w\.onnx is not an ONNX file, but a torch checkpoint: give'
+    ):
+        open_session(tmp_path / 'w.onnx')

@@ -9,10 +9,16 @@ import torch
 from complaints import complaint, data_complaint
 from mmengine.config import Config
 from mmengine.model import PretrainedInit
+from mmengine.registry import DefaultScope
 
 from fan_mm.datasets.scenes import write_imagenet
 from fan_mm.engine import prepare_runtime
-from fan_mm.engine.classification_checks import other_positions
+from fan_mm.engine.checks.datasets import unread_settings
+from fan_mm.engine.classification_checks import (
+    labels_by_folder,
+    number_of_classes,
+    other_positions,
+)
 from fan_mm.engine.config_checks import check_checkpoints, check_data, check_settings
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
@@ -269,6 +275,55 @@ def test_lists_without_labels_and_other_readers(listed):
     assert check_data(cfg, training=False) == []
 
 
+def exchanged(lines):
+    """Labels 2 and 3 are each other's."""
+    other = {'2': '3', '3': '2'}
+    return [line[:-1] + other.get(line[-1], line[-1]) for line in lines]
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_lists_that_number_the_folders_otherwise(listed, pictures, training):
+    cfg = listed('val', exchanged)
+    split = 'val' if training else 'test'
+    names = sorted(path.name for path in (pictures / 'val').iterdir())
+    message = data_complaint(cfg, training)
+    assert message == (
+        f'{split}_dataloader.dataset gives the images in a folder {names[2]!r} the label 3, '
+        'train_dataloader.dataset gives it 2: classes would be confused'
+    )
+    cfg.train_dataloader.dataset.ann_file = ''  # class folders
+    assert 'the label 3, train_dataloader.dataset gives it 2' in data_complaint(cfg, training)
+    cfg.model.type = 'ImageToImageRetriever'
+    assert check_data(cfg, training) == []
+    cfg.model.type = 'ImageClassifier'
+    if not training:
+        cfg.train_dataloader.dataset.data_root = 'absent'
+        assert check_data(cfg, training) == []
+
+
+@pytest.mark.parametrize(
+    ('lines', 'labels'),
+    [
+        (['a/1.png 4', 'b/c/1.png 2', 'a/2.png 4'], dict(a=4, c=2)),
+        (['a/1.png 4', 'a/2.png 3'], {}),  # folders of something else
+        (['a/1.png 4', 'b/1.png 4'], {}),
+        (['1.png 4'], {}),
+        (['a/1.png x'], {}),
+    ],
+)
+def test_folders_in_a_list(tmp_path, lines, labels):
+    from mmpretrain.datasets import CustomDataset
+
+    (tmp_path / 'list.txt').write_text('\n'.join(lines))
+    dataset = CustomDataset(ann_file=str(tmp_path / 'list.txt'), lazy_init=True)
+    assert labels_by_folder(dataset) == labels
+    for name in 'ba':
+        (tmp_path / 'folders' / name).mkdir(parents=True)
+    dataset = CustomDataset(data_root=str(tmp_path / 'folders'), lazy_init=True)
+    assert labels_by_folder(dataset) == dict(a=0, b=1)
+    assert labels_by_folder(None) == {}
+
+
 def test_labels_against_the_head(listed):
     cfg = listed(None)
     for split in SPLITS:
@@ -307,7 +362,22 @@ def test_classes_in_another_order_than_their_folders_are_said(parsed, data):
 def test_folders_against_the_head(parsed):
     cfg = copy.deepcopy(parsed)
     cfg.model.head.num_classes = 7
-    assert 'has 10 class folders, but model.head.num_classes is 7' in data_complaint(cfg)
+    assert 'has 10 class folders, but the model knows 7 classes' in data_complaint(cfg)
+
+
+@pytest.mark.parametrize(
+    ('model', 'number'),
+    [
+        (dict(head=dict(num_classes=3), backbone=dict(num_classes=5)), 3),
+        (dict(head=dict(type='ClsHead'), backbone=dict(type='VGG', num_classes=5)), 5),
+        (dict(head=dict(type='ClsHead'), backbone=dict(type='VGG', num_classes=-1)), None),
+        (dict(type='TimmClassifier', num_classes=4), 4),
+        (dict(type='HuggingFaceClassifier', num_labels=4), 4),
+        (dict(head=None), None),
+    ],
+)
+def test_how_many_classes_a_model_knows(model, number):
+    assert number_of_classes(model) == number
 
 
 @pytest.mark.parametrize('kind', ['CIFAR100', 'mmpretrain.CIFAR100'])
@@ -343,3 +413,49 @@ def test_folders_that_programs_leave_would_shift_the_labels(parsed, data, name):
     parsed.test_dataloader.dataset.data_root = str(data)
     said = data_complaint(parsed, training=False)
     assert f'the folder {data}/val/{name} would count as a class' in said
+
+
+@pytest.mark.parametrize(
+    ('own', 'beside', 'said'),
+    [
+        (dict(mean=[1, 2, 3]), dict(mean=(1, 2, 3), num_classes=9), None),
+        (
+            dict(mean=[1, 2, 3]),
+            dict(mean=[1, 2, 4]),
+            'data_preprocessor.mean is [1, 2, 4], but not used',
+        ),
+        (dict(to_rgb=True), dict(), 'data_preprocessor.to_rgb is None, but not used'),
+        (None, dict(to_rgb=True), None),
+        (dict(to_rgb=True), None, None),
+    ],
+)
+def test_a_preprocessor_beside_the_model_s_own(parsed, own, beside, said):
+    cfg = copy.deepcopy(parsed)
+    cfg.model.data_preprocessor, cfg.data_preprocessor = own, beside
+    notes = [note for note in check_settings(cfg, training=False) if 'not used' in note]
+    assert len(notes) == (said is not None)
+    assert said is None or notes[0].startswith(said)
+
+
+OF_255 = dict(mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4])
+
+
+@pytest.mark.parametrize(
+    ('preprocessor', 'step', 'said'),
+    [
+        (OF_255, 'torchvision/ToTensor', True),
+        (OF_255 | dict(type='ClsDataPreprocessor'), 'torchvision/ToTensor', True),
+        (OF_255, 'torchvision/PILToTensor', False),  # of bytes
+        (dict(mean=[0.5] * 3, std=[0.2] * 3), 'torchvision/ToTensor', False),
+        (dict(to_rgb=True), 'torchvision/ToTensor', False),
+        (None, 'torchvision/ToTensor', False),
+    ],
+)
+def test_a_mean_of_bytes_for_values_to_1(parsed, preprocessor, step, said):
+    steps = [dict(type='LoadImageFromFile'), dict(type='NumpyToPIL'), dict(type=step)]
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        notes = unread_settings('d', dict(type='ImageNet', pipeline=steps), preprocessor)
+    assert len(notes) == said
+    assert (
+        not notes or 'ToTensor in d.pipeline gives 0 to 1: divide mean and std by 255' in notes[0]
+    )

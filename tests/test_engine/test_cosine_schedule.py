@@ -65,7 +65,7 @@ def test_warmup_longer_than_the_whole_is_refused():
 
 def test_a_run_shorter_than_the_cosine_is_said(monkeypatch):
     said = []
-    monkeypatch.setattr(cosine_schedule, 'print_log', lambda line, **_: said.append(line))
+    monkeypatch.setattr(cosine_schedule, 'warn', lambda line: said.append(line))
     build(sgd(1e-3), end=300)
     build(sgd(1e-3), end=310)
     assert not said

@@ -66,7 +66,7 @@ def test_images_left_out_and_counted_twice(size, how, lost, twice, monkeypatch):
     monkeypatch.setattr(
         dealing, 'all_gather_object', lambda own: [dealing._own(loader) for loader in loaders]
     )
-    monkeypatch.setattr(dealing, 'print_log', lambda line, *_: said.append(line))
+    monkeypatch.setattr(dealing, 'warn', lambda line: said.append(line))
     dealing.say_dealing('val_dataloader', loaders[0])
     words = f'to 3 processes, the scores leave out {lost} of them and count {twice} twice: use '
     assert [words in line for line in said] == [True] * bool(lost + twice)
@@ -99,7 +99,7 @@ class Halves(DefaultSampler):
 )
 def test_a_sampler_that_leaves_samples_out(kind, said, monkeypatch):
     lines = []
-    monkeypatch.setattr(dealing, 'print_log', lambda line, *_: lines.append(line))
+    monkeypatch.setattr(dealing, 'warn', lambda line: lines.append(line))
     options = {} if kind is InfiniteSampler else dict(shuffle=False)
     dealing.say_left_out(loader_of(0, 7, kind, processes=1, **options))
     assert [line.partition(':')[0] + ':' + line.split(':')[1] for line in lines] == said
@@ -109,7 +109,7 @@ def test_samples_of_several_processes_count_together(monkeypatch):
     lines = []
     loaders = [loader_of(rank, 7, DefaultSampler, shuffle=False) for rank in range(3)]
     parts = [dealing._own(loader) for loader in loaders]
-    monkeypatch.setattr(dealing, 'print_log', lambda line, *_: lines.append(line))
+    monkeypatch.setattr(dealing, 'warn', lambda line: lines.append(line))
     monkeypatch.setattr(dealing, 'all_gather_object', lambda _: parts)
     dealing.say_left_out(loaders[0])
     assert not lines

@@ -1,5 +1,6 @@
 """What is wrong with the first batch is said before anything long; nothing else is changed."""
 
+import errno
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -195,6 +196,8 @@ def test_a_model_alone_takes_the_first_batch(options, given):
     loader, seen = DataLoader(range(3), collate_fn=list, **options), []
     trial.try_model(seen.append, loader, 'set')
     assert seen == [given]
+    trial.try_model(seen.append, loader, 'set', order=[2, 0])
+    assert seen.pop() == [2, 0][: len(given)]
     for error, line in (
         (InputError('as it is'), '^as it is$'),
         (RuntimeError('a\nb'), '^set: the model fails on the first batch: RuntimeError: a$'),
@@ -287,6 +290,7 @@ def test_a_training_without_validation():
     watching = hook.FirstBatchHook()
     watching.before_train(runner)
     assert str(watching.explain(ValueError('a'))) == 'the first training step fails: ValueError: a'
+    assert watching.explain(OSError(errno.ENOSPC, 'No space left', 'iter_1.pth')) is None
 
 
 @pytest.mark.parametrize(
@@ -304,7 +308,6 @@ def test_what_cannot_be_counted_is_not_refused(loader):
     ('hooks', 'schedulers', 'names'),
     [
         ([CheckpointHook()], None, []),
-        ([CheckpointHook(save_best='auto')], [], []),
         ([CheckpointHook(save_best=['mIoU', 'mAcc'], rule='greater')], [], ['mIoU', 'mAcc']),
         ([EarlyStoppingHook(monitor='mAcc')], [], ['mAcc']),
         ([], [SimpleNamespace(need_val_args=True, monitor='loss')], ['loss']),
@@ -316,6 +319,9 @@ def test_what_cannot_be_counted_is_not_refused(loader):
 def test_scores_that_are_wanted(hooks, schedulers, names):
     runner = SimpleNamespace(hooks=hooks, param_schedulers=schedulers)
     assert [name for _, name in hook._scores_wanted(runner)] == names
+    checkpoints = CheckpointHook(save_best='auto')
+    runner = SimpleNamespace(hooks=[checkpoints], param_schedulers=None)
+    assert hook._scores_wanted(runner) == [('default_hooks.checkpoint.save_best', checkpoints)]
 
 
 @pytest.mark.parametrize('others', [[3, 3], [2, 3], [3, None]])

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -207,6 +208,71 @@ def test_metrics_collect_without_a_common_folder(common, tmp_path):
             assert metric.evaluate(4) == dict(results=[0, 1, 2, 3])
 
     on_machines(rank_main, tmp_path)
+
+
+@pytest.fixture
+def of_mmdet():
+    """Metrics as mmdet's, by the names of their classes and of its module."""
+
+    def made(name, **attributes):
+        base = type(name, (Collected,), dict(__module__='mmdet.evaluation'))
+        metric = type('Own', (base,), {})()
+        vars(metric).update(attributes)
+        return Evaluator([metric])
+
+    return made
+
+
+def test_metrics_of_trackers_need_a_common_folder(of_mmdet, tmp_path):
+    def rank_main(rank):
+        evaluator = of_mmdet('BaseVideoMetric')
+        line = refused(machines.collect_without_disk, evaluator)
+        assert line.startswith('Own collects results below the current folder, which the machines')
+        assert evaluator.metrics[0].collect_device == 'cpu'
+        os.chdir(tmp_path)
+        machines.collect_without_disk(evaluator)
+
+    on_machines(rank_main, tmp_path)
+
+
+@pytest.mark.parametrize('name', ['MOTChallengeMetric', 'CityScapesMetric'])
+def test_metrics_that_exchange_files_need_a_common_temporary_folder(
+    of_mmdet, name, tmp_path, monkeypatch
+):
+    common = str(tmp_path / 'common')
+
+    def rank_main(rank):
+        os.chdir(tmp_path)
+        machines.shared_by_all = lambda folder: folder == common
+        evaluator = of_mmdet(name, tmp_dir=object())
+        tempfile.tempdir = f'/own{rank}'
+        for call in (machines.collect_without_disk, lambda e: Gathering(e, None)):
+            line = refused(call, evaluator)
+            assert line.startswith('Own exchanges files in /own0, which the machines do not share:')
+        Gathering(of_mmdet(name, tmp_dir=None), None)  # in a folder that somebody named
+        Gathering(of_mmdet('CocoPanopticMetric', tmp_dir=object()), None)
+        tempfile.tempdir = common
+        Gathering(evaluator, None)
+
+    on_machines(rank_main, tmp_path)
+
+
+def test_what_a_kill_has_left_is_removed_by_the_next_run(tmp_path):
+    names = ['.seen_by_all.0123456789ab', '.seen_by_all.new', 'other']
+    for name in names:
+        (tmp_path / name).touch()
+    for name in (names[0], names[2]):
+        os.utime(tmp_path / name, (0, 0))
+
+    def rank_main(rank):
+        assert machines.shared_by_all(tmp_path)
+
+    on_machines(rank_main, tmp_path)
+    assert {path.name for path in tmp_path.glob('*') if path.is_file()} >= {
+        'other',
+        '.seen_by_all.new',
+    }
+    assert not (tmp_path / names[0]).exists()
 
 
 def test_a_folder_for_collecting_that_somebody_named_is_used(tmp_path):

@@ -13,7 +13,9 @@ from fan_mm.engine.first_batch.outputs import (
     NOT_FINITE,
     check_labels,
     check_outputs,
+    classes_without_images,
     not_finite,
+    scores_below_a_threshold,
     unknown_classes,
     without_losses,
 )
@@ -104,6 +106,7 @@ def scores(*values):
     [
         (scores(0.1, 0.9), [0, 1], False),
         (scores(0.1, 0.9), [1, 2], True),  # a list that counts from 1
+        (scores(0.1, 0.9), [1, -2], True),  # no class
         ([dict(pred_score=torch.ones(3))], [[0, 2], [], torch.tensor([3])], True),
         (scores(0.1, 0.9), [np.int64(1), None, np.array([])], False),
         ([InstanceData(scores=torch.ones(2))], [7], False),  # of a detector
@@ -113,9 +116,90 @@ def scores(*values):
 )
 def test_labels_without_a_score(outputs, labels, refused):
     accuracy = pytest.importorskip('mmpretrain.evaluation').Accuracy()
-    with pytest.raises(InputError, match=r'has the label [23], but') if refused else nullcontext():
+    with (
+        pytest.raises(InputError, match=r'has the label -?[23], but') if refused else nullcontext()
+    ):
         check_labels(outputs, labels, Evaluator(accuracy))
     check_labels(outputs, labels, Evaluator(UnknownMetric()))  # what it does with labels, who knows
+
+
+def test_a_class_that_an_image_has_twice():
+    metrics = pytest.importorskip('mmpretrain.evaluation')
+    (sample,) = scores(0.1, 0.2, 0.7)
+    sample.gt_label = torch.tensor([0, 2])
+    check_labels([sample], [], Evaluator(metrics.AveragePrecision()))
+    sample.gt_label = torch.tensor([0, 2, 0])
+    with pytest.raises(InputError, match=r'^an image has the labels \[0, 2, 0\]: mmpretrain makes'):
+        check_labels([sample], [], Evaluator(metrics.AveragePrecision()))
+
+
+@pytest.mark.parametrize(
+    ('labels', 'options', 'said'),
+    [
+        ([0, 1, 2, None], {}, None),
+        (
+            [[0], [2, 0]],
+            {},
+            'has 1 of the 3 classes .the first: 1., .* perfect model would have 66.67$',
+        ),
+        (
+            [2, np.array([2])],
+            {},
+            'has 2 of the 3 classes .the first: 0., .* perfect model would have 33.33$',
+        ),
+        ([2], dict(average='micro'), None),
+        ([2], dict(average=None), None),
+        ([None], {}, None),
+        ([0.5], {}, None),
+    ],
+)
+@pytest.mark.parametrize('name', ['SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision'])
+def test_averages_over_classes_that_no_image_has(labels, options, said, name):
+    metrics = pytest.importorskip('mmpretrain.evaluation')
+    metric = getattr(metrics, name)(**options)
+    found = classes_without_images(
+        scores(0.1, 0.2, 0.7), labels, Evaluator([metrics.Accuracy(), metric])
+    )
+    assert (
+        found is None
+        if said is None
+        else re.search(f'{said}', found) and f'in {name} counts' in found
+    )
+    assert classes_without_images(scores(0.1, 0.2), labels, Evaluator(metrics.Accuracy())) is None
+    assert classes_without_images([dict(pred_label=1)], labels, Evaluator(metric)) is None
+
+
+@pytest.mark.parametrize(
+    ('values', 'name', 'options', 'said'),
+    [
+        ((-3.0, -1.0), 'Accuracy', {}, 'thrs=0.0: set thrs=None'),
+        ((-3.0, 1.0), 'SingleLabelMetric', dict(thrs=(0.5, 0.2)), 'thrs=0.5: set thrs=None'),
+        ((-3.0, -1.0), 'Accuracy', dict(thrs=None), None),
+        ((0.0, 1.0), 'Accuracy', {}, None),
+        ((-3.0, -1.0), 'MultiLabelMetric', {}, None),
+    ],
+)
+def test_right_predictions_below_a_threshold(values, name, options, said):
+    metric = getattr(pytest.importorskip('mmpretrain.evaluation'), name)(**options)
+    found = scores_below_a_threshold(scores(*values), Evaluator([metric]))
+    assert found is None if said is None else found.endswith(said) and f'{name} counts' in found
+
+
+def test_what_accuracy_makes_of_logits():
+    """As `scores_below_a_threshold` says."""
+    metric = pytest.importorskip('mmpretrain.evaluation').Accuracy
+    right = torch.tensor([[-1.0, -3.0]])
+    assert float(metric.calculate(right, torch.tensor([0]))[0][0]) == 0
+    assert float(metric.calculate(right, torch.tensor([0]), thrs=(None,))[0][0]) == 100
+
+
+def test_what_a_perfect_model_has_where_a_class_has_no_images():
+    """As `classes_without_images` says."""
+    metrics = pytest.importorskip('mmpretrain.evaluation')
+    right = torch.eye(4)[:3]
+    values = metrics.SingleLabelMetric.calculate(right, torch.arange(3))
+    assert [float(value) for value in values[0][:3]] == [75.0] * 3
+    assert float(metrics.AveragePrecision.calculate(right, right)) == 75.0
 
 
 HUNDRED = dict(classes=['a'] * 100)

@@ -1,12 +1,21 @@
 import re
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.optim import LinearLR, MultiStepLR, OptimWrapper, OptimWrapperDict, PolyLR
+from mmengine.optim import (
+    LinearLR,
+    LinearMomentum,
+    MultiStepLR,
+    OptimWrapper,
+    OptimWrapperDict,
+    PolyLR,
+)
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from fan_mm.engine.resumed_settings import ResumedSettingsHook
+from fan_mm.errors import InputError
 
 
 def trained(lr=0.1, decay=0.01, groups=1, steps=2, **schedules):
@@ -64,9 +73,15 @@ def test_epochs_of_another_number_of_processes_are_the_reason(kind, before, word
         (dict(decay=0.0), r'optimizer( o)?: weight_decay is 0\.01, not 0;'),
         (dict(groups=2), r'optimizer( o)?, parameter groups: 1 of them, not 2'),
         (dict(a=(PolyLR, dict(end=20))), r'param_scheduler(\.o)?\.0: end is 9, not 20'),
-        (dict(a=(LinearLR, dict(end=9))), None),  # of which no setting is known to both
+        (
+            dict(a=(LinearLR, dict(end=9))),
+            r'param_scheduler(\.o)?\.0: one of another kind \(with eta_min, .*power.*, not end_factor, start_factor',
+        ),
         (dict(b=(PolyLR, dict(end=9))), r'param_scheduler(\.o)?: 1 of them, not 2'),
-        (dict(a=(MultiStepLR, dict(milestones=[3]))), r'param_scheduler(\.o)?\.0: end is 9, not'),
+        (
+            dict(a=(MultiStepLR, dict(milestones=[3]))),
+            r'param_scheduler(\.o)?\.0: one of another kind .*, param_scheduler(\.o)?\.0: end is 9, not',
+        ),
     ],
 )
 def test_settings_that_resuming_sets_back(change, words, several):
@@ -111,6 +126,84 @@ def test_only_the_optimizer_that_changed():
 def named(wrapper, schedulers):
     """As one of several optimizers."""
     return OptimWrapperDict(o=wrapper), {'o': schedulers}
+
+
+class Plain(torch.optim.Optimizer):
+    """Of the user's own; torch adds settings to its defaults when it takes up a state."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, dict(lr=lr))
+
+    def step(self):
+        pass
+
+
+def optimizer(kind, **options):
+    weight = torch.nn.Parameter(torch.ones(1))
+    wrapper = OptimWrapper(kind([weight], lr=0.1, **options))
+    weight.sum().backward()
+    wrapper.step()
+    return wrapper
+
+
+SGD, ADAM, ADAMW = torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW
+
+
+@pytest.mark.parametrize('several', [False, True])
+@pytest.mark.parametrize(
+    ('before', 'after', 'lacking'),
+    [
+        (SGD, ADAMW, 'betas, eps, which AdamW needs'),
+        (ADAMW, SGD, 'dampening, momentum, which SGD needs'),
+        (Plain, SGD, 'dampening, momentum, weight_decay, which SGD needs'),
+        (ADAM, ADAMW, None),
+        (SGD, Plain, None),
+        (Plain, Plain, None),
+    ],
+)
+def test_the_state_of_another_kind_of_optimizer(before, after, lacking, several):
+    state, wrapper = optimizer(before).state_dict(), optimizer(after)
+    runner = SimpleNamespace(
+        **dict(_resume=True, _load_from='a.pth', param_schedulers=[]),
+        optim_wrapper=OptimWrapperDict(o=wrapper) if several else wrapper,
+        logger=SimpleNamespace(log=lambda *args: None),
+    )
+    content = dict(optimizer=dict(o=state) if several else state)
+    line = rf"^a\.pth is of another config's training .*: its optimizer has no {lacking}$"
+    with pytest.raises(InputError, match=line) if lacking else nullcontext():
+        ResumedSettingsHook().after_load_checkpoint(runner, content)
+    wrapper.load_state_dict(state)
+    with pytest.raises(KeyError) if lacking else nullcontext():  # all that torch would say
+        wrapper.step()
+
+
+@pytest.mark.parametrize(
+    ('before', 'after', 'words'),
+    [
+        (dict(betas=(0.9, 0.99)), dict(betas=[0.9, 0.99]), None),
+        (
+            dict(betas=(0.9, 0.99)),
+            dict(betas=(0.8, 0.99)),
+            r'optimizer: betas is \[0.9, 0.99\], not',
+        ),
+        (dict(eps=1e-8), dict(eps=1e-6), r'optimizer: eps is 1e-08, not 1e-06'),
+    ],
+)
+def test_other_settings_of_an_optimizer(before, after, words):
+    assert_said((optimizer(ADAM, **before), []), (optimizer(ADAM, **after), []), words)
+
+
+@pytest.mark.parametrize('kind', [SGD, ADAM])
+def test_a_momentum_that_schedulers_change_is_none_of_the_settings(kind):
+    def made(steps):
+        wrapper = optimizer(kind, **({} if kind is ADAM else dict(momentum=0.9)))
+        scheduler = LinearMomentum(wrapper, end=9, by_epoch=False)
+        for _ in range(steps):
+            wrapper.step()
+            scheduler.step()
+        return wrapper, [scheduler]
+
+    assert_said(made(3), made(0), None)
 
 
 def assert_said(before, after, words):

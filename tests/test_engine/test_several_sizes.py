@@ -1,5 +1,6 @@
 """The batch in which images of several sizes meet is tried before a run comes to it."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -67,6 +68,27 @@ def test_a_model_that_takes_one_size_per_batch(images, sizes, words, monkeypatch
     else:
         trial.try_loop(loop, step, 'val')
         assert seen == [2]
+
+
+def test_a_model_alone_takes_one_of_several_sizes(images):
+    loader = DataLoader(images([8, 8, 8, 9, 8, 8]), batch_size=2, collate_fn=list)
+
+    def step(batch):
+        seen.append([Image.open(sample['img_path']).width for sample in batch])
+        if len(set(seen[-1])) > 1:
+            raise ValueError('sizes')
+
+    for order, found in ((None, [[8, 8], [8, 9]]), ([3, 0, 1, 2], [[9, 8]]), ([0, 1, 2, 4], [])):
+        seen = []
+        several = 'a batch of images of several sizes: ValueError: sizes; resize or crop'
+        words = several if len(found) > 1 else 'the first batch: ValueError: sizes$'
+        with (
+            pytest.raises(InputError, match=f'^set: the model fails on {words}')
+            if found
+            else nullcontext()
+        ):
+            trial.try_model(step, loader, 'set', order)
+        assert seen == (found or [[8, 8]])
 
 
 def test_few_headers_are_read_where_images_are_sorted_by_size(monkeypatch):

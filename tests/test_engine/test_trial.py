@@ -20,6 +20,7 @@ from first_batch_parts import (
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
+from mmengine.hooks import CheckpointHook
 from mmengine.registry import DATA_SAMPLERS
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import (
@@ -110,7 +111,7 @@ def test_datasets_that_share_images_are_said(second, metric, doubled, monkeypatc
     evaluator = SimpleNamespace(metrics=[SimpleNamespace(**metric)])
     dataset = Joined(dict(img_path=path) for path in ('town/a.png', second))
     lines = []
-    monkeypatch.setattr(trial, 'print_log', lambda line, *_: lines.append(line))
+    monkeypatch.setattr(trial, 'warn', lambda line: lines.append(line))
     trial._say_joined_twice(evaluator, dataset, 'test')
     trial._say_joined_twice(evaluator, list(dataset), 'test')  # one that joins nothing
     line = (
@@ -123,7 +124,7 @@ def test_datasets_that_share_images_are_said(second, metric, doubled, monkeypatc
 def said(monkeypatch):
     """What a trial logs."""
     lines = []
-    monkeypatch.setattr(trial, 'print_log', lambda line, *_: lines.append(line))
+    monkeypatch.setattr(trial, 'warn', lambda line: lines.append(line))
     monkeypatch.setattr(trial, 'ValLoop', SimpleNamespace)
     return lines
 
@@ -307,6 +308,31 @@ def test_who_tries(rank, processes, wrapped, tries, monkeypatch, said):
     unsure = processes > 1 and not wrapped
     with nullcontext() if unsure else pytest.raises(InputError, match='process group has not been'):
         trial.try_loop(loop, ask_all, 'val')
+
+
+@pytest.mark.parametrize(
+    ('save_best', 'rule', 'refused'),
+    [
+        ('auto', None, True),
+        ('auto', 'greater', False),
+        ('mIoU', None, False),  # another check's
+    ],
+)
+def test_a_score_of_which_nobody_says_whether_more_is_better(said, save_best, rule, refused):
+    """Of mmdet's panoptic metric, say, mmengine would fail at the first validation."""
+    loop = keeping_loop(torch.nn.Module())
+    (metric,) = loop.evaluator.metrics
+    checkpoints = CheckpointHook(save_best=save_best, rule=rule)
+    wanted = [('here', checkpoints if save_best == 'auto' else save_best)]
+    words = r"^here: 'auto' chooses by PQ, of which mmengine does not know whether more is better: set rule"
+    for scores in ({'PQ': 0.5, 'mIoU': 0.5}, {'mIoU': 0.5, 'PQ': 0.5}):
+        metric.compute_metrics = lambda results, scores=scores: scores
+        refuses = refused and next(iter(scores)) == 'PQ'
+        with pytest.raises(InputError, match=words) if refuses else nullcontext():
+            trial.try_loop(loop, lambda batch: [{} for _ in batch], 'val', wanted)
+        if refuses:
+            with pytest.raises(ValueError, match='Cannot infer the rule'):  # what it would say then
+                checkpoints._save_best_checkpoint(SimpleNamespace(epoch=1, iter=1), scores)
 
 
 def test_another_sample_that_cannot_be_loaded(said):

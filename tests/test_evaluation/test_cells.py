@@ -148,7 +148,7 @@ def test_a_cell_that_was_changed_by_hand_is_evaluated_again(tmp_path, monkeypatc
     assert opened(tmp_path).get(FOG).status == 'done'
     change(tmp_path / 'cells/fog_3.json')
     log = []
-    monkeypatch.setattr('fan_mm.evaluation.cells.print_log', lambda line, *_: log.append(line))
+    monkeypatch.setattr('fan_mm.evaluation.cells.warn', lambda line: log.append(line))
     again = opened(tmp_path)
     assert (again.get(CLEAN), again.get(FOG).status) == (done(CLEAN, 70.0), 'missing')
     (line,) = log

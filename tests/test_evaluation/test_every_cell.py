@@ -1,7 +1,13 @@
 """Which failures end a sweep at once because every cell would fail so, and which do not."""
 
+from contextlib import nullcontext
+
 import pytest
+import torch
+from first_batch_parts import Images
 from mmengine.evaluator import BaseMetric, Evaluator
+from PIL import Image
+from torch.utils.data import DataLoader
 
 from fan_mm.engine.evaluators import Memory
 from fan_mm.evaluation import every_cell
@@ -44,6 +50,40 @@ def tried(found, world=(0, 1), monkeypatch=None):
     if monkeypatch:
         monkeypatch.setattr(every_cell, 'get_dist_info', lambda: world)
     return found.try_metrics([0, 1], memory)
+
+
+class Sized(torch.nn.Module):
+    """Takes no batch of images of several sizes, or says what it is told to."""
+
+    def __init__(self, words='sizes'):
+        super().__init__()
+        self.words, self.seen = words, 0
+
+    def test_step(self, batch):
+        self.seen += 1
+        if len({Image.open(sample['img_path']).size for sample in batch}) > 1:
+            raise RuntimeError(self.words)
+
+
+@pytest.mark.parametrize(
+    ('model', 'batch_size', 'seen'),
+    [
+        (Sized(), 2, 'several sizes: RuntimeError: sizes; resize or crop'),
+        (Sized(), 1, None),
+        (Sized(), 4, None),  # the first batch itself
+        (Sized('Default process group has not been initialized, please'), 2, None),
+    ],
+)
+def test_a_batch_of_several_sizes(tmp_path, model, batch_size, seen):
+    paths = [str(tmp_path / f'{number}.png') for number in range(4)]
+    for path, width in zip(paths, (8, 8, 8, 9), strict=True):
+        Image.new('RGB', (width, 8)).save(path)
+    dataset = Images(*paths)
+    dataset.samples = range(4)
+    loader = DataLoader(dataset, batch_size=batch_size, collate_fn=list)
+    with pytest.raises(EveryCellFails, match=seen) if seen else nullcontext():
+        watch().try_several_sizes(model, dataset, loader, fp16=False)
+    assert model.seen == 0  # as it was before
 
 
 def test_two_cells_that_fail_alike_speak_for_all():

@@ -268,9 +268,13 @@ def test_what_lies_elsewhere_is_known_by_name_and_said(tmp_path, caplog):
     moved = [dict(img_path=info['img_path'].replace('bucket', 'other')) for info in infos]
     said = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(identity, 'print_log', lambda text, *_: said.append(text))
+        patch.setattr(identity, 'warn', lambda text: said.append(text))
         assert dataset_sha256(Data, infos) == dataset_sha256(Data, moved)
         assert dataset_sha256(Data, infos) != dataset_sha256(Data, infos[::-1])
+        assert dataset_sha256(Data, infos) == dataset_sha256(
+            Data, infos, listing_sha256(Data, infos)
+        )
+        assert dataset_sha256(Data, infos) != dataset_sha256(Data, infos, 'another')
     assert said[0].startswith('2 files of the dataset cannot be read')
 
 

@@ -14,7 +14,8 @@ from stripe_sweeps import CELLS, status, table
 
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.errors import InputError
-from fan_mm.evaluation import read_per_image, read_results
+from fan_mm.evaluation import identity, read_per_image, read_results
+from fan_mm.evaluation import sweep as sweep_module
 from fan_mm.jobs.robustness import summary_text
 
 
@@ -119,6 +120,17 @@ def test_the_palette_is_cut_to_the_classes(sweep):
 
 def test_annotations_are_not_kept(sweep):
     assert [set(info) for info in sweep().infos] == [{'img_path', 'img_id'}] * 3
+
+
+def test_files_are_listed_once(sweep, monkeypatch):
+    """On slow disks the sizes of ten thousands take a minute; another machine's disk is asked, too."""
+    listed = []
+    monkeypatch.setattr(sweep_module, 'refuse_differences', lambda what, value, remedy: value())
+    digest = identity.listing_sha256
+    monkeypatch.setattr(
+        identity, 'listing_sha256', lambda *args: listed.append(digest(*args)) or listed[-1]
+    )
+    assert sweep().dataset_sha256 == listed.pop() and not listed
 
 
 def test_subsets_of_torch(cfg, sweep):

@@ -1,5 +1,8 @@
 """What fails in a cell is tried again, skipped, or ends the sweep in one line."""
 
+import shutil
+
+import cv2
 import pytest
 import torch
 from mmengine.structures import PixelData
@@ -40,6 +43,63 @@ def test_a_cell_that_goes_on_failing_is_skipped(sweep, tmp_path, on_error, times
     model = StripeModel()
     assert table(sweep(model, work_dir=tmp_path).run()) == table(sweep().run())
     assert len(model.seen) == 3
+
+
+class OfOneSize(StripeModel):
+    """Takes no batch of images of several sizes."""
+
+    def test_step(self, data):
+        self.shapes = {image.shape for image in data['inputs']}
+        assert len(self.shapes) == 1, 'The image size in a batch should be the same.'
+        return super().test_step(data)
+
+
+def with_narrow_pictures(cfg, root, narrow):
+    """A loader of batches of two, whose pictures of some places are half as wide."""
+    for folder in ('leftImg8bit', 'gtFine'):
+        for place, path in enumerate(sorted((root / folder / 'val').rglob('*.png'))):
+            picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            if place in narrow:
+                cv2.imwrite(str(path), picture[:, :64])
+    return dict(cfg.test_dataloader, batch_size=2)
+
+
+@pytest.mark.parametrize('on_error', ['retry', 'skip'])
+@pytest.mark.parametrize('narrow', [(3,), (2, 3), ()])
+def test_a_batch_of_several_sizes_is_tried_before_the_clean_cell(
+    cfg, sweep, tiny_cityscapes, tmp_path, narrow, on_error
+):
+    for folder, kind in (('leftImg8bit', 'leftImg8bit'), ('gtFine', 'gtFine_labelTrainIds')):
+        town = tiny_cityscapes / folder / 'val/town'
+        shutil.copy(
+            town / f'town_000000_000019_{kind}.png', town / f'town_000003_000019_{kind}.png'
+        )
+    loader, model = with_narrow_pictures(cfg, tiny_cityscapes, narrow), OfOneSize()
+    if narrow == (3,):
+        words = (
+            '^the model fails on a batch of images of several sizes: AssertionError: The image size'
+        )
+        with pytest.raises(InputError, match=words):
+            sweep(model, loader, work_dir=tmp_path / 'out', on_error=on_error).run()
+        assert model.seen == [] and model.training
+        # what is done already has shown that the model takes them
+        sweep(loader=loader, work_dir=tmp_path / 'out', corruptions=['fog'], severities=[1]).run()
+    else:
+        results = sweep(model, loader, on_error=on_error).run()
+        assert set(status(results).values()) == {'done'}
+        assert len(model.seen) == 4 * len(CELLS)
+
+
+def test_a_picture_of_another_size_that_cannot_be_read_fails_its_cell(
+    cfg, sweep, tiny_cityscapes, monkeypatch
+):
+    loader = with_narrow_pictures(cfg, tiny_cityscapes, [1])
+    ids = sorted((tiny_cityscapes / 'gtFine/val').rglob('*.png'))
+    ids[1].write_bytes(b'')
+    results = sweep(loader=dict(loader, batch_size=3), on_error='skip')
+    monkeypatch.setattr('fan_mm.evaluation.every_cell.mixed_batch', lambda *args: [1, 0])
+    with pytest.raises(InputError, match=r'^the first batch fails: '):
+        results.run()
 
 
 def test_stop_on_error(sweep):

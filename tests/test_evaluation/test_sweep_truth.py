@@ -3,6 +3,7 @@
 The model answers with the truth, so every mAP must be 100.
 """
 
+import importlib
 import json
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep, read_per_image, read_results
 from fan_mm.evaluation.cell_dataset import data_info
 from fan_mm.evaluation.comparison import compare
-from fan_mm.evaluation.sweeping.truth import settings_of
+from fan_mm.evaluation.sweeping.truth import differing_settings, settings_of
 from fan_mm.report.comparison import build_comparison
 from fan_mm.report.robustness_table import RobustnessTable
 
@@ -208,6 +209,26 @@ def test_what_results_of_a_metric_must_have_in_common(cfg, toys, change, options
     one, two = (settings_of(metric, ids) for metric in metrics)
     assert one.keys() == two.keys() == {'iou_thrs', 'annotations'}
     assert [name for name in one if one[name] != two[name]] == other
+
+
+@pytest.mark.parametrize(
+    ('library', 'kind', 'one', 'other', 'differing'),
+    [
+        ('mmpretrain', 'Accuracy', dict(topk=(1, 5)), dict(topk=1), []),
+        ('mmpretrain', 'Accuracy', {}, dict(thrs=0.5), ['thrs']),
+        ('mmpretrain', 'Accuracy', dict(thrs=None), dict(thrs=(None,)), []),
+        ('mmpretrain', 'SingleLabelMetric', dict(thrs=None), dict(thrs=0.0), ['thrs']),
+        ('mmseg', 'IoUMetric', {}, dict(beta=2), ['beta']),
+        ('mmseg', 'DepthMetric', {}, dict(max_depth_eval=10), ['max_depth_eval']),
+        ('mmseg', 'DepthMetric', dict(min_depth_eval=1), dict(min_depth_eval=1.0), []),
+        ('mmdet', 'OpenImagesMetric', {}, dict(use_group_of=False), ['use_group_of']),
+    ],
+)
+def test_settings_that_the_name_of_a_score_does_not_tell(library, kind, one, other, differing):
+    metrics = importlib.import_module(f'{library}.evaluation')
+    made = [settings_of(getattr(metrics, kind)(**options), []) for options in (one, other)]
+    assert differing_settings(*made) == differing
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
 
 
 def test_settings_of_a_metric_are_stored_and_evaluating_does_not_change_them(cfg, toys, tmp_path):

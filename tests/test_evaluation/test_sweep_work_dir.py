@@ -1,5 +1,6 @@
 """The folder of a sweep: it goes on there, refuses another sweep, and notices what others do meanwhile."""
 
+import json
 import shutil
 
 import cv2
@@ -86,6 +87,24 @@ def test_the_weights_are_the_identity_where_no_other_is_given(sweep, tmp_path):
     assert first['model']['checkpoint_sha256'] == sweep().model_info['checkpoint_sha256']
     with pytest.raises(InputError, match='another checkpoint'):
         sweep(work_dir=tmp_path, model_info={'name': 'mine'}, **changed_weights())
+
+
+def test_settings_of_the_metric_are_the_identity_too_where_no_other_is_given(cfg, sweep, tmp_path):
+    few = dict(work_dir=tmp_path, corruptions=['fog'], severities=[1])
+    sweep(**few).run()
+    other = dict(cfg.test_evaluator, ignore_index=0)
+    with pytest.raises(
+        InputError, match=r'another metric: ignore_index \(.* was 255\.0, is 0\.0\)'
+    ):
+        sweep(evaluator=other, **few)
+    info = dict(config_sha256='a', checkpoint_sha256='b')
+    sweep(work_dir=tmp_path / 'told', model_info=info, corruptions=[]).run()
+    sweep(work_dir=tmp_path / 'told', model_info=info, corruptions=[], evaluator=other)
+    # of a version that did not note them
+    path = tmp_path / 'sweep.json'
+    noted = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in noted.items() if not k.startswith('metric')}))
+    assert len(sweep(**few).stored()) == 2
 
 
 def test_a_second_sweep_in_a_work_dir_is_refused(sweep, tmp_path):

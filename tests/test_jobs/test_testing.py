@@ -1,5 +1,6 @@
 """What surrounds a sweep: facts about its model, what it refuses, the order of hooks and report."""
 
+import contextlib
 import hashlib
 import os
 from types import SimpleNamespace
@@ -47,7 +48,7 @@ def calls(monkeypatch):
     noted = []
     monkeypatch.setattr(testing, 'load_weights', lambda *args: noted.append(('weights', *args[1:])))
     monkeypatch.setattr(testing, 'other_order', lambda *args: [f'another order: {args}'])
-    monkeypatch.setattr(testing, 'print_log', lambda line, *_: noted.append(line))
+    monkeypatch.setattr(testing, 'warn', lambda line: noted.append(line))
     monkeypatch.setattr(testing, 'write_report', lambda *args: noted.append(('report', *args)))
     monkeypatch.setattr(testing, 'barrier', lambda: noted.append('barrier'))
     return noted
@@ -175,3 +176,31 @@ def test_weights_are_compared_by_content(source, text, tmp_path, monkeypatch):
     monkeypatch.setattr(testing, 'refuse_differences', lambda _, value, __: texts.append(value()))
     testing.refuse_other_weights(source.format(tmp_path))
     assert texts == [text.replace('HASH', hashlib.sha256(b'weights').hexdigest()[:8])]
+
+
+@pytest.mark.parametrize(
+    ('model', 'steps', 'refused'),
+    [
+        ({}, ['LoadImageFromFile'], True),
+        ({}, ['LoadImageFromFile', 'mmcv.Normalize'], False),
+        (dict(data_preprocessor=dict(mean=[0.0])), ['LoadImageFromFile'], False),
+        (dict(data_preprocessor=dict(to_rgb=True)), ['LoadImageFromFile'], True),
+        ({}, [dict], False),  # of one's own: it may
+    ],
+)
+def test_an_exported_file_whose_pixels_nothing_normalises(model, steps, refused):
+    dataset = dict(type='D', pipeline=[dict(type=step) for step in steps])
+    cfg = Config(dict(model=model, test_dataloader=dict(dataset=dataset)))
+
+    def content(**made):
+        return dict(onnx=None, meta=dict(export=dict(normalisation=made)))
+
+    with (
+        pytest.raises(InputError, match=r'^a\.onnx was exported .* mean of \[9\], but neither')
+        if refused
+        else (contextlib.nullcontext())
+    ):
+        testing.check_normalised(cfg, content(mean=[9]), 'a.onnx')
+    testing.check_normalised(cfg, content(), 'a.onnx')
+    testing.check_normalised(cfg, dict(meta=dict(epoch=1)), 'a.pth')
+    testing.check_normalised(cfg, None, 'a.pth')

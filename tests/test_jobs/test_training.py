@@ -167,6 +167,13 @@ def test_another_models_training_is_not_resumed(cfg, trained):
         train(cfg, resume='auto')
 
 
+def test_another_optimizers_training_is_not_resumed(cfg, trained):
+    cfg.optim_wrapper.optimizer = dict(type='SGD', lr=0.1, weight_decay=0.1)
+    line = r"is of another config's training .*: its optimizer has no dampening, momentum, which SGD needs$"
+    with pytest.raises(InputError, match=line):
+        train(cfg, resume='auto')
+
+
 def test_nothing_to_resume_starts_anew(cfg, tmp_path):
     train(cfg, resume='auto')
     assert (tmp_path / 'work' / 'iter_2.pth').is_file()

@@ -101,6 +101,34 @@ def test_test_time_augmentation():
             training._set_tta(Config(given | {name: None}))
 
 
+def test_test_time_augmentation_of_classifiers_without_one_of_their_own():
+    """As in mmpretrain's own tool."""
+    given = dict(
+        default_scope='mmpretrain',
+        model=dict(type='ImageClassifier'),
+        test_dataloader=dict(dataset=dict(type='ImageNet', pipeline=['load', 'pack'])),
+    )
+    cfg = Config(given)
+    training._set_tta(cfg)
+    load, last = cfg.test_dataloader.dataset.pipeline
+    flips, packing = last['transforms']
+    assert (load, last['type'], packing) == ('load', 'TestTimeAug', ['pack'])
+    assert [(flip['type'], flip['prob']) for flip in flips] == [
+        ('RandomFlip', 1),
+        ('RandomFlip', 0),
+    ]
+    assert cfg.model.type == 'mmpretrain.AverageClsScoreTTA'
+    assert cfg.model.module == dict(type='ImageClassifier')
+    cfg = Config(given | dict(tta_pipeline=['own']))
+    training._set_tta(cfg)
+    assert cfg.test_dataloader.dataset.pipeline == ['own']
+    given['test_dataloader']['dataset'].pop('pipeline')
+    with pytest.raises(InputError, match=r'^--tta: test_dataloader\.dataset has no pipeline$'):
+        training._set_tta(Config(given))
+    with pytest.raises(InputError, match=r'^--tta: the config has no tta_pipeline$'):
+        training._set_tta(Config(given | dict(tta_model=dict(type='TTA'))))
+
+
 @pytest.mark.parametrize(
     ('scope', 'out', 'kind'),
     [
@@ -233,7 +261,7 @@ def test_resuming(there, monkeypatch):
 def test_files_of_several_machines_in_folders_of_their_own_are_said(shared, said, monkeypatch):
     lines = []
     monkeypatch.setattr(training, 'shared_by_all', lambda folder: shared)
-    monkeypatch.setattr(training, 'print_log', lambda line, *_: lines.append(line))
+    monkeypatch.setattr(training, 'warn', lambda line: lines.append(line))
     training._say_shares('labels', 'painted')
     training._say_shares('of_all.pkl', None)  # written by one process
     assert [line.split(':')[1].split()[-1] for line in lines] == said

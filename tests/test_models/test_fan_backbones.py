@@ -83,6 +83,22 @@ def test_inference_equals_the_training_path(backbone, arch, monkeypatch):
 
 
 @pytest.mark.parametrize(('backbone', 'arch'), SMALL, ids=SMALL_IDS)
+@pytest.mark.parametrize('whole', [False, True], ids=['autocast', 'weights'])
+def test_bfloat16_inference_equals_the_training_path(backbone, arch, whole):
+    module = make(backbone, arch, out_indices=all_outputs(backbone, arch)).eval()
+    images = torch.randn(1, 3, 48, 64)
+    if whole:
+        module, images = module.bfloat16(), images.bfloat16()
+    with torch.autocast('cpu', torch.bfloat16, enabled=not whole):
+        expected = module(images)
+        with torch.no_grad():
+            found = module(images)
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        assert (a.float() - b.float()).norm() < 0.02 * b.float().norm()
+
+
+@pytest.mark.parametrize(('backbone', 'arch'), SMALL, ids=SMALL_IDS)
 def test_traces(backbone, arch):
     module, images = make(backbone, arch).eval(), torch.randn(1, 3, 48, 64)
     traced = torch.jit.trace(module, images)

@@ -236,7 +236,7 @@ for shape in json.loads(sys.argv[1]):
             found = [
                 kernels.convolve(x, weight, bias, False),
                 kernels.convolve(g, weight, None, True),
-                *kernels.gradients(g, x, size),
+                *kernels.gradients(g, x, weight),
             ]
             results[f'{shape}, {size}, {kernels.__name__}'] = worst(found, expected)
     u, q = (2 * t.flatten(1, 2) for t in (x, g))
@@ -276,8 +276,8 @@ depthwise_triton.launch = lambda kernel, grid, *inputs, **options: [
     grids.append(grid), launch(kernel, grid, *inputs, **options)
 ]
 x, g = torch.randn(2, 2, 5, 7, 20)
-of_weight = depthwise_triton.gradients(g, x, 3)[0]
 parameter = torch.zeros(20, 1, 3, 3, requires_grad=True)
+of_weight = depthwise_triton.gradients(g, x, parameter)[0]
 out = F.conv2d(x.permute(0, 3, 1, 2), parameter, padding=1, groups=20)
 expected = torch.autograd.grad(out, parameter, g.permute(0, 3, 1, 2))
 assert grids == [(1, 4, 1)], grids
@@ -344,7 +344,7 @@ x = torch.zeros(2, 16, 16, 64, dtype=torch.bfloat16)
 weight, bias = torch.zeros(64, 1, 3, 3), torch.zeros(64, requires_grad=True)
 for flip in False, True:
     depthwise_triton.convolve(x, weight, None if flip else bias.detach(), flip)
-depthwise_triton.gradients(x, x, 3)
+depthwise_triton.gradients(x, x, weight)
 u = x.flatten(1, 2)
 found = channel_gate_triton.similarity(u, u, 4)
 channel_gate_triton.gradients(bias.detach().expand(2, 64), u, u, *found)
@@ -394,7 +394,7 @@ for _ in range(2):  # through Triton, and by the types alone
     calls.append([])
     depthwise_triton.convolve(x, weight, bias, False)
     depthwise_triton.convolve(x, weight, None, True)
-    depthwise_triton.gradients(x, x, 3)
+    depthwise_triton.gradients(x, x, weight)
     layer_norm_triton.gradients(x, x, bias, 1e-6)
     u = x.flatten(1, 2)
     found = channel_gate_triton.similarity(u, u, 4)

@@ -169,7 +169,17 @@ def test_equal_names_are_told_apart(tmp_path):
     paths = [write_results(tmp_path / f, name='fan') for f in ('run1', 'run2')]
     assert [e.name for e in build_comparison(paths).entries] == ['fan (run1)', 'fan (run2)']
     names = [e.name for e in build_comparison([paths[0], paths[0]]).entries]
-    assert len(set(names)) == 2
+    assert names == ['fan (1)', 'fan (2)']
+
+
+def test_seeds_are_told_apart_by_the_folders_that_differ(tmp_path):
+    """By default every sweep lies in a folder named robustness."""
+    places = ['a/seed_0/robustness', 'a/seed_1/robustness', 'b/seed_1/robustness']
+    paths = [write_results(tmp_path / place, name='fan') for place in places]
+    paths.append(write_results(tmp_path / 'resnet', name='resnet'))
+    names = [e.name for e in build_comparison(paths).entries]
+    assert names == ['fan (a/seed_0)', 'fan (a/seed_1)', 'fan (b/seed_1)', 'resnet']
+    assert build_comparison(paths[:2]).entries[1].name == 'fan (seed_1)'
 
 
 def test_differences_without_images_have_no_interval(three):

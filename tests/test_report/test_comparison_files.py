@@ -99,6 +99,29 @@ def test_latex_is_a_rectangular_table(folder):
     assert 'fan\\_50\\%' in text
     assert not re.search(r'[^\x00-\x7f]', text)
     assert text.index('As published') < text.index('FAN-S-Hybrid')
+    assert "is headed ``Contr, Satur, JPEG, Pixel''; the numbers" in text and '"' not in text
+
+
+def test_every_row_can_be_traced_to_its_checkpoint(folder):
+    """In the forms that a paper is made of, too."""
+    markdown = (folder / 'comparison.md').read_text()
+    tex = (folder / 'comparison.tex').read_text()
+    for name in ('fan_50%', 'segformer_b2'):
+        results = synthetic_results(name=name)
+        for what, value in (
+            ('checkpoint SHA-256', results['model']['checkpoint_sha256']),
+            ('seed of the corruptions', results['seed']),
+        ):
+            assert f'| {what} | `{value}` |' in markdown.partition(f'### {name}\n')[2]
+            assert f'\n% {name}: {what}: {value}\n' in tex
+    assert tex.rindex('\\end{table*}') < tex.index('% fan_50%: ')
+
+
+def test_a_wide_table_is_made_as_wide_as_the_page(folder):
+    text = (folder / 'comparison.tex').read_text()
+    box = r'\\resizebox\{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi\}\{!\}\{%\n'
+    assert len(re.findall(box + r'\\begin\{tabular\}', text)) == text.count('\\end{tabular}}\n')
+    assert text.count('\\begin{tabular}') == text.count('\\end{tabular}}\n') > 0
 
 
 def test_every_mean_stands_under_its_corruption_in_every_form(tmp_path):

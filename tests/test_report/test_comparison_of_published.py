@@ -69,6 +69,26 @@ def test_an_ap_of_other_overlaps_is_not_ranked_with_published_ones(tmp_path, thr
     assert any(e.comparable for e in comparison.entries[1:]) != other
 
 
+@pytest.mark.parametrize(
+    ('task', 'settings', 'names'),
+    [
+        ('segmentation', {'ignore_index': 255.0, 'nan_to_num': None, 'beta': 2.0}, None),
+        ('segmentation', {'ignore_index': 0.0, 'nan_to_num': None}, 'ignore_index'),
+        ('segmentation', {'ignore_index': 255.0, 'nan_to_num': 0.0}, 'nan_to_num'),
+        ('classification', {'thrs': [0.0]}, None),
+        ('classification', {'thrs': [None]}, None),
+        ('classification', {'thrs': [0.5]}, 'thrs'),
+    ],
+)
+def test_other_settings_than_those_of_published_ones(tmp_path, task, settings, names):
+    results = synthetic_results(task, name='mine')
+    results['metric']['settings'] = settings
+    (tmp_path / 'results.json').write_text(json.dumps(results))
+    comparison = build_comparison([tmp_path], published=True)
+    words = f'the metric of the first result has other settings than theirs ({names}).'
+    assert bool(notice_with(comparison, words)) == bool(names) != bool(comparison.places)
+
+
 def test_a_broken_published_sweep_is_shown_and_has_no_rank(tmp_path):
     comparison = build_comparison([semsegbench(tmp_path)], published=True)
     broken = next(e for e in comparison.entries if e.name == 'DeepLabV3+ R18 512x1024')

@@ -30,6 +30,7 @@ from fan_mm.report.shift_table import ShiftTable
 from fan_mm.report.shift_tables import shifts_markdown, summary_text
 from fan_mm.report.simulated_real import BESIDE, simulated_against_real, weather_lines
 
+COCO = [round(0.5 + 0.05 * i, 2) for i in range(10)]  # overlaps
 CSV = Path(__file__).parents[1] / 'data' / 'semsegbench.csv'
 
 
@@ -225,6 +226,57 @@ def test_other_pictures_are_neither_ranked_nor_subtracted(tmp_path):
         'two was measured on other images, labels or classes in ACDC val fog'
         in comparison.notices[0]
     )
+
+
+@pytest.mark.parametrize(
+    ('settings', 'differing'),
+    [
+        (({'iou_thrs': [0.5], 'annotations': 'x'}, {'iou_thrs': [0.75]}), 'iou_thrs'),
+        (({'iou_thrs': [0.5], 'annotations': 'x'}, {'iou_thrs': [0.5], 'annotations': 'x'}), ''),
+        (({'iou_thrs': [0.5]}, {}), ''),  # of a metric that is not known
+        ((None, {'iou_thrs': [0.5]}), ''),  # of an earlier version
+    ],
+)
+def test_other_settings_of_the_metric_are_neither_ranked_nor_subtracted(
+    tmp_path, settings, differing
+):
+    paths = [written(tmp_path / name, name=name) for name in ('one', 'two')]
+    for path, own in zip(paths, settings, strict=True):
+        results = json.loads((path / 'results.json').read_text())
+        for cell in results['cells']:
+            if cell['condition'] == 'fog' and own is None:
+                del cell['settings']
+            elif cell['condition'] == 'fog':
+                cell['settings'] = own
+        del results['seal']
+        (path / 'results.json').write_text(json.dumps(results))
+    comparison = build_shift_comparison(paths)
+    unlike = {'fog', 'pooled', 'mean_of_conditions'} if differing else set()
+    assert {column.condition for _, column in comparison.unlike} == unlike
+    compared = {d.column.condition for d in comparison.differences}
+    assert compared == {'clean', 'fog', 'night', 'snow', 'pooled', 'mean_of_conditions'} - unlike
+    assert comparison.best(Column('acdc', 'fog')) == (set() if differing else {'one', 'two'})
+    assert comparison.notices == (
+        (
+            'two was measured with other settings of the metric (iou_thrs) in ACDC val fog: there it is '
+            'neither ranked nor subtracted.',
+        )
+        if differing
+        else ()
+    )
+
+
+def test_an_average_over_other_overlaps_is_said_beside_published_ones(tmp_path):
+    path = written(tmp_path / 'one', name='one')
+    results = json.loads((path / 'results.json').read_text())
+    for said, overlaps in (([], COCO), (['[0.5], published rows over 0.5 to 0.95.'], [0.5])):
+        for cell in results['cells']:
+            cell['settings'] = {'iou_thrs': list(overlaps)}
+        results.pop('seal', None)
+        (path / 'results.json').write_text(json.dumps(results))
+        notices = build_shift_comparison([path], published=True).notices
+        found = [notice for notice in notices if 'averages over overlaps' in notice]
+        assert [notice.partition('overlaps of ')[2] for notice in found] == said
 
 
 def test_published_rows_stand_beside_and_have_no_rank(tmp_path):
@@ -448,3 +500,16 @@ def test_both_of_one_checkpoint_make_the_figure(tmp_path):
     text, page = read_page(tmp_path / 'out', 'comparison.html')
     assert_fetches_nothing(text, page)
     assert text.count('<svg') == 2 and 'No corruption simulates night' in text
+    words = 'model: its sweep has other settings of the metric (nan_to_num)'
+    assert words not in text
+    results = [
+        json.loads((path / 'results.json').read_text()) for path in (tmp_path / 'sweep', one)
+    ]
+    results[0]['metric']['settings'] = {'nan_to_num': 0.0, 'annotations': 'a'}
+    for cell in results[1]['cells']:
+        cell['settings'] = {'nan_to_num': None, 'annotations': 'b'}
+    results[1].pop('seal')
+    for path, content in zip((tmp_path / 'sweep', one), results, strict=True):
+        (path / 'results.json').write_text(json.dumps(content))
+    compare_files([one, sweep], tmp_path / 'out')
+    assert words in read_page(tmp_path / 'out', 'comparison.html')[0]

@@ -191,16 +191,17 @@ def test_mistakes_are_one_line(tiny_config, tmp_path, malicious):
     assert done.stderr.strip().splitlines() == [f'error: no such config: {tmp_path / "nothing.py"}']
 
 
-@pytest.mark.parametrize(
-    'script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh']
-)
+SLURM = ['slurm_train.sh', 'slurm_test.sh', 'slurm_test_corruption.sh', 'slurm_test_ood.sh']
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', *SLURM])
 def test_launchers_say_how_they_are_used(script):
     done = run(script, status=2)
     assert script in done.stderr
     assert script in run(script, '--help').stdout
 
 
-@pytest.mark.parametrize('script', ['slurm_train.sh', 'slurm_test.sh'])
+@pytest.mark.parametrize('script', SLURM)
 def test_without_slurm(script, tmp_path):
     for name in ('bash', 'dirname'):
         (tmp_path / name).symlink_to(shutil.which(name))
@@ -226,7 +227,7 @@ def test_launchers_want_a_number_of_processes(script, arguments, gpus):
     assert done.stderr == f"error: GPUS must be a number of at least 1, not '{gpus}'\n"
 
 
-@pytest.mark.parametrize('script', ['slurm_train.sh', 'slurm_test.sh'])
+@pytest.mark.parametrize('script', SLURM)
 @pytest.mark.parametrize('gpus', ['abc', '0', '08', '-1'])
 def test_slurm_wants_a_number_of_processes(script, gpus):
     done = run(script, 'debug', 'job', 'config.py', 'f.pth', status=2, GPUS=gpus)
@@ -241,11 +242,11 @@ def test_slurm_wants_a_number_of_processes(script, gpus):
         ({'MASTER_PORT': '1234', 'PORT': '567'}, '567'),
     ],
 )
-@pytest.mark.parametrize('script', ['slurm_train.sh', 'slurm_test.sh'])
+@pytest.mark.parametrize('script', SLURM)
 def test_each_slurm_job_has_its_port(script, variables, port, fake_slurm, tmp_path):
     """Two jobs on one node do not meet."""
     python = tmp_path / 'python'
-    python.write_text('#!/bin/sh\necho $SLURM_PROCID $MASTER_PORT $# >>$0.ports\n')
+    python.write_text('#!/bin/sh\necho $SLURM_PROCID $MASTER_PORT ${2##*/} $# >>$0.ports\n')
     python.chmod(0o755)
     kept = {k: v for k, v in os.environ.items() if k not in ('PORT', 'MASTER_PORT')}
     subprocess.run(
@@ -254,7 +255,8 @@ def test_each_slurm_job_has_its_port(script, variables, port, fake_slurm, tmp_pa
         check=True,
     )
     lines = sorted((tmp_path / 'python.ports').read_text().splitlines())
-    assert lines == [f'0 {port} 6', f'1 {port} 6']
+    tool = script.removeprefix('slurm_').replace('.sh', '.py')
+    assert lines == [f'0 {port} {tool} 6', f'1 {port} {tool} 6']
 
 
 def test_run_tests_says_how_it_is_used():

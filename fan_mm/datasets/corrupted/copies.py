@@ -40,7 +40,7 @@ def say(console: Console, line: str) -> None:
 
 
 class Copies:
-    """The copies of some sources in all cells, as far as they are there.
+    """The existing copies of some sources in all cells.
 
     Args:
         one: makes the copies of one source.
@@ -79,7 +79,7 @@ class Copies:
         self.digests: np.ndarray = np.zeros((len(self.cells), len(sources), 32), np.uint8)
 
     def check_destination(self, manifest: dict) -> bool:
-        """Make sure that a destination is new, or may be continued or extended with this manifest.
+        """Check that a destination is new, or may be continued or extended with this manifest.
 
         Returns:
             Whether the manifest there is of the same cells.
@@ -128,7 +128,7 @@ class Copies:
                     digests[index[name]] = np.frombuffer(digest, np.uint8)
 
     def load_sources(self) -> None:
-        """Read what the sources were like, and compare their sizes, and the content of some.
+        """Read the recorded state of the sources; compare their sizes, and the content of some.
 
         The content of the others is compared when they are read.
 
@@ -167,7 +167,7 @@ class Copies:
         )
 
     def check_there(self, manifest: dict) -> None:
-        """Make sure that every file that was written is still there.
+        """Check that every written file still exists.
 
         Raises:
             InputError: some are missing; they are forgotten, so that the same command recreates them.

@@ -233,11 +233,7 @@ class _Run:
         say(self.console, line)
 
     def estimate(self, missing: list[int]) -> int:
-        """Bytes that the missing files will take, from encoding pieces of some images.
-
-        Args:
-            missing: number of files to be written for each cell.
-        """
+        """Bytes that the missing files will take, from encoding pieces of some images."""
         samples = []
         for index in np.linspace(0, len(self.sources) - 1, 8).round().astype(int):
             with contextlib.suppress(UnreadableImageError):
@@ -260,10 +256,6 @@ class _Run:
         self, jobs: int, before: int
     ) -> tuple[int, dict[str, str], dict[str, list[str]]]:
         """Do the work, with a progress bar.
-
-        Args:
-            jobs: number of processes.
-            before: number of files that are there already.
 
         Returns:
             `Summary.written`, `Summary.unreadable` and `Summary.remarks`.

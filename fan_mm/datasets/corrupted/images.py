@@ -46,9 +46,6 @@ def read_bytes(path: Path) -> bytes:
 def decode(data: bytes) -> tuple[np.ndarray, list[str]]:
     """Decode an image file as mmcv's LoadImageFromFile does by default.
 
-    Args:
-        data: the file's bytes.
-
     Returns:
         uint8 BGR ``(H, W, 3)``; and what was done to the image, or of it left away, each a phrase.
 

@@ -118,7 +118,7 @@ def read_manifest(destination: Path) -> dict:
 
 
 def _lacking(manifest: dict) -> str | None:
-    """The first part that a manifest lacks, or that is not of its kind."""
+    """The first part that a manifest lacks, or that has the wrong type."""
     parts = {
         'corruption_version': str,
         'versions': dict,
@@ -149,9 +149,9 @@ def write_manifest(destination: Path, manifest: dict) -> None:
 
 
 def differences(there: dict, now: dict) -> list[str]:
-    """What makes two manifests' images differ, one phrase each; empty if they may be mixed.
+    """How two manifests differ such that their images must not be mixed, one phrase each.
 
-    Cells that are there and more may be: no image depends on which others are made.
+    Additional cells are no difference: no image depends on which others are made.
     """
     phrases = []
 
@@ -219,7 +219,7 @@ def read_checksums(destination: Path, folder: str) -> tuple[dict[str, bytes], st
 
 
 class Source(NamedTuple):
-    """What is known of the content of a clean image."""
+    """The content of a clean image."""
 
     size: int
     sha256: bytes
@@ -240,7 +240,7 @@ def write_sources(destination: Path, sources: Mapping[str, Source]) -> None:
 
 
 def read_sources(destination: Path) -> dict[str, Source] | None:
-    """What the clean images were like; None if that was not noted, as by earlier versions.
+    """The recorded state of the clean images; None if there is no record, as in earlier versions.
 
     Raises:
         InputError: the file is damaged.

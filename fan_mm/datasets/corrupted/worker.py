@@ -32,7 +32,7 @@ from fan_mm.fileio import write_whole
 
 @dataclass
 class Outcome:
-    """What became of one image.
+    """The result for one image.
 
     Attributes:
         digests: SHA-256 digest, by index of the cell, of every file that is there and was not known.
@@ -48,13 +48,7 @@ class Outcome:
 
 
 class CorruptOne:
-    """Reads one image and writes its corrupted copies.
-
-    Args:
-        source: folder of the clean images.
-        destination: the corrupted dataset's root.
-        options: of the run.
-    """
+    """Reads one image and writes its corrupted copies."""
 
     def __init__(self, source: Path, destination: Path, options: Options) -> None:
         self.source = source

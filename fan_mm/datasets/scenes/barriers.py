@@ -12,15 +12,7 @@ _DETAILED = 25.0
 
 
 def fence(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int) -> Prop:
-    """A fence of bars, planks or mesh, or a guard rail.
-
-    Args:
-        rng: source of randomness.
-        x: its place beside the street in metres.
-        z0: near end in metres.
-        z1: far end in metres.
-        facing: direction of the street seen from the fence, -1 or 1.
-    """
+    """A fence of bars, planks or mesh, or a guard rail, from z0 to z1; the street is to its ``facing`` (-1, 1)."""
     kind = pick(rng, ('bars', 'planks', 'mesh', 'rail'), (0.4, 0.25, 0.15, 0.2))
     height = {'bars': 1.7, 'planks': 1.9, 'mesh': 2.6, 'rail': 0.9}[kind] * rng.uniform(0.85, 1.15)
     colour = np.array([0.5, 0.36, 0.22]) * rng.uniform(0.6, 1.3) if kind == 'planks' else metal(rng)
@@ -60,15 +52,7 @@ def fence(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int)
 
 
 def wall(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int) -> Prop:
-    """A free-standing wall of concrete panels, bricks or stones, with a coping and graffiti.
-
-    Args:
-        rng: source of randomness.
-        x: place of its street side in metres.
-        z0: near end in metres.
-        z1: far end in metres.
-        facing: direction of the street seen from the wall, -1 or 1.
-    """
+    """A free-standing wall of concrete panels, bricks or stones, with a coping and graffiti; see `fence`."""
     kind = pick(rng, ('concrete', 'brick', 'stone'))
     height = rng.uniform(1.4, 4.0)
     if kind == 'concrete':

@@ -26,15 +26,7 @@ def _masonry(rng: np.random.Generator) -> np.ndarray:
 
 
 def building(rng: np.random.Generator, x: float, z0: float, z1: float, outward: int) -> Prop:
-    """A building of two to seven storeys whose front stands at x, from z0 to z1.
-
-    Args:
-        rng: source of randomness.
-        x: place of the front beside the street in metres.
-        z0: near end in metres.
-        z1: far end in metres.
-        outward: the side of the street, -1 left or 1 right; the building reaches 12 m outwards.
-    """
+    """A building of two to seven storeys whose front stands at x, from z0 to z1, 12 m deep to the side ``outward``."""
     facade = _Facade(rng)
     height, far = facade.height, x + outward * _DEPTH
 

@@ -70,15 +70,7 @@ def tree(rng: np.random.Generator, frame: Frame) -> Prop:
 
 
 def hedge(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int) -> Prop:
-    """A trimmed hedge or a row of bushes, 2 m deep.
-
-    Args:
-        rng: source of randomness.
-        x: place of its street side in metres.
-        z0: near end in metres.
-        z1: far end in metres.
-        facing: direction of the street seen from the hedge, -1 or 1.
-    """
+    """A trimmed hedge or a row of bushes, 2 m deep, from z0 to z1; the street is to its ``facing`` (-1, 1)."""
     height, colour, trimmed = rng.uniform(0.9, 2.6), _leaves(rng), rng.uniform() < 0.3
     back = x - facing * 2.0
 

@@ -110,16 +110,7 @@ def write_shots(
     jobs: int | None,
     progress: Callable[[Iterable, int], Iterable],
 ) -> int:
-    """Write what is not there of some images; returns how many were rendered.
-
-    Args:
-        root: the data set's folder.
-        shots: the images.
-        size: height and width in pixels.
-        seed: of the scenes.
-        jobs: number of rendering processes; None for one per core.
-        progress: wraps the loop over images, given their number.
-    """
+    """Write what is not there of some images; returns how many were rendered."""
     gone = {name for shot in shots for name in shot.shared if not (root / name).is_file()}
     missing = [
         shot
@@ -198,17 +189,15 @@ def _document(records: list[dict], categories: Mapping[str, int] | None) -> dict
         if 'segments_info' in record:
             kept = {key: record[key] for key in ('file_name', 'segments_info')}
             annotations.append(dict(image_id=image_id, **kept))
-    names = categories or {f'class {value}': value for value in _segment_classes(annotations)}
+    if not categories:
+        values = {part['category_id'] for a in annotations for part in a['segments_info']}
+        categories = {f'class {value}': value for value in sorted(values)}
     return dict(
         info=dict(description='street scenes rendered by fan_mm', version='1.0'),
         images=[record['image'] for record in records],
         annotations=annotations,
-        categories=[dict(id=number, name=name) for name, number in names.items()],
+        categories=[dict(id=number, name=name) for name, number in categories.items()],
     )
-
-
-def _segment_classes(annotations: list[dict]) -> list[int]:
-    return sorted({part['category_id'] for a in annotations for part in a['segments_info']})
 
 
 def _panoptic(values: np.ndarray, entities: np.ndarray) -> tuple[bytes, list[dict]]:

@@ -61,7 +61,6 @@ class BoxSet(ShiftSet):
         return tuple(conditions)
 
     def dataset(self, condition: Condition) -> dict[str, Any]:
-        """See `ShiftSet.dataset`."""
         assert condition.ann_file is not None and condition.image_root is not None
         return dict(
             type=self.dataset_type,

@@ -124,7 +124,7 @@ class ShiftDataset(SegmentationDataset):
         return mapping(loader, self._order)
 
     def doubt(self, values: Sequence[int], sample: Mapping[str, Any]) -> str | None:
-        """Why the values of some label files are hardly meant by the encoding that a sample has."""
+        """Why the values of some label files probably have another encoding than the sample says."""
         return doubt(values, sample['label_encoding'])
 
     def _samples(self, condition: Condition) -> list[dict]:

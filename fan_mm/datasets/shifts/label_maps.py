@@ -18,7 +18,7 @@ CLASSES = 19
 
 @dataclass(frozen=True)
 class LabelMap:
-    """How the values of a label file become trainIds.
+    """The mapping from the values of a label file to trainIds.
 
     Attributes:
         title: what such labels are called, for messages.

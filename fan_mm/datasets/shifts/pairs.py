@@ -15,7 +15,7 @@ from fan_mm.errors import InputError
 
 
 class Named(NamedTuple):
-    """What the name of a file and of its folders say.
+    """What the names of a file and of its folders say.
 
     Attributes:
         key: the same for an image and its label.
@@ -88,12 +88,10 @@ class SegmentationSet(ShiftSet):
         labels: str | os.PathLike | None = None,
         encoding: str | None = None,
     ) -> tuple[Condition, ...]:
-        """See `ShiftSet.find`."""
         truth = Path(labels) if labels else None
         return _Search(self, Path(folder), split, truth, encoding).conditions()
 
     def dataset(self, condition: Condition) -> dict[str, Any]:
-        """See `ShiftSet.dataset`."""
         split = condition.split  # a list file is found from wherever the dataset is built
         config: dict[str, Any] = dict(
             type='ShiftDataset',
@@ -109,7 +107,7 @@ class SegmentationSet(ShiftSet):
 
 
 class _Search:
-    """One look for a set's pairs."""
+    """A search for a set's pairs of images and labels."""
 
     def __init__(
         self,
@@ -242,7 +240,7 @@ class _Search:
         return [f for f, count in zip(files or (), shared, strict=True) if count == max(shared)]
 
     def _once(self, pictures: Sequence[_File]) -> list[_File]:
-        """Each image once, where it is there in several folders or formats."""
+        """Each image once, even if it is in several folders or formats."""
         groups = defaultdict(list)
         for file in pictures:
             name = file.named
@@ -262,7 +260,7 @@ class _Search:
         return sorted(chosen.values(), key=lambda file: file.path)
 
     def _one(self, files: Sequence[_File]) -> _File:
-        """Of files of one name the one that counts.
+        """The file to use among files of one name.
 
         Raises:
             InputError: two of them differ, so that one would have to guess.
@@ -300,7 +298,7 @@ class _Search:
             )
 
     def _note_lost_labels(self) -> None:
-        """Say which labels of the split have no image: of a copy that broke off."""
+        """Note labels of the split without an image, as after an interrupted copy."""
         listed = self.split.endswith('.txt') or self.split in self.set.subsets
         if listed or self.labels_folder or self.set.labels_from:
             return  # which have those of others, too
@@ -383,7 +381,7 @@ class _Search:
 
 
 def _differ(one: _File, other: _File) -> bool:
-    """Whether files of one name differ: labels to the byte, images, of which there are gigabytes, in size."""
+    """Whether files of one name differ: labels by their bytes; images, which are gigabytes, by their size."""
     if one.named.encodings:
         return not filecmp.cmp(one.path, other.path, shallow=False)
     return one.path.stat().st_size != other.path.stat().st_size
@@ -400,7 +398,7 @@ def _preference(file: _File) -> tuple:
 
 
 def _shared(one: Sequence[str], two: Sequence[str]) -> int:
-    """How many folders of two paths are the same, from the file upwards."""
+    """The number of equal folders of two paths, from the file upwards."""
     count = 0
     for a, b in zip(reversed(one[:-1]), reversed(two[:-1]), strict=False):
         if a != b:

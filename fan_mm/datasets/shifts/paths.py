@@ -7,14 +7,14 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from fan_mm import folders
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, about
 
 _WALKED: ContextVar[dict[str, list[tuple[str, ...]]] | None] = ContextVar('walked', default=None)
 
 
 @contextlib.contextmanager
 def walked_once() -> Iterator[None]:
-    """Walk each folder once for the length of a block: on a network disk, that takes long.
+    """Walk each folder only once within a block: on a network disk, it takes long.
 
     Finding a set lists its folder, and so does the dataset of each of its conditions.
     """
@@ -28,9 +28,7 @@ def walked_once() -> Iterator[None]:
 def files_below(folder: Path, whose: str) -> list[tuple[str, ...]]:
     """The parts of all files' paths relative to a folder, sorted; see `fan_mm.folders.files_below`.
 
-    Args:
-        folder: where to look.
-        whose: what is searched for, for the error message.
+    ``whose`` files are searched for begins the error's line.
 
     Raises:
         InputError: there is no such folder, or one in it cannot be read.
@@ -41,10 +39,8 @@ def files_below(folder: Path, whose: str) -> list[tuple[str, ...]]:
     place = os.path.abspath(folder)
     if known is not None and place in known:
         return known[place]
-    try:
+    with about(whose):
         found = sorted(folders.files_below(folder))
-    except InputError as error:
-        raise InputError(f'{whose}: {error}') from None
     if known is not None:
         known[place] = found
     return found

@@ -18,7 +18,7 @@ _WRONG = 254  # of the tables here: a value that an encoding does not have
 
 @TRANSFORMS.register_module()
 class LoadTrainIds(BaseTransform):
-    """What loads labels, and then makes trainIds of them; the datasets of this folder put it in its place.
+    """Loads labels and maps them to trainIds; the datasets of this folder insert it into their pipelines.
 
     Required keys: ``seg_map_path``, ``label_encoding`` (a name in ``LABEL_MAPS``) and, for panoptic files,
     ``segments`` (segment id -> category). Sets ``gt_seg_map``, uint8 ``(H, W)``. A sample without
@@ -56,12 +56,7 @@ class LoadTrainIds(BaseTransform):
 
 
 def train_ids_of(labels: np.ndarray, encoding: str, path: str) -> np.ndarray:
-    """The trainIds of labels.
-
-    Args:
-        labels: uint8 ``(H, W)``.
-        encoding: a name in ``LABEL_MAPS``.
-        path: of the file, for the error's line.
+    """The trainIds of labels ``(H, W)``, uint8, of an encoding, a name in ``LABEL_MAPS``.
 
     Raises:
         InputError: they are a colour image, or hold a value that the encoding does not have.
@@ -104,7 +99,7 @@ def categories_of(segments: np.ndarray, category: Mapping[int, int], path: str) 
 
 
 def doubt(values: Iterable[int], encoding: str) -> str | None:
-    """Why values that an encoding may have are hardly meant by it; None if there is no reason.
+    """Why values probably have another encoding, though this one allows them; None if there is no reason.
 
     TrainIds under another name: what every street has (sky, vegetation, cars) has ids beyond 18 in each
     other encoding.
@@ -125,14 +120,14 @@ def doubt(values: Iterable[int], encoding: str) -> str | None:
 
 
 def _other_reading(values: Iterable[int], label_map: LabelMap) -> str:
-    """What the values of a file could be."""
+    """What else the values of a file could be."""
     fits = (m.title for m in LABEL_MAPS.values() if m is not label_map and m.legal >= set(values))
     title = next(fits, None)
     return f'; are they {title}?' if title else ': is it an image of colours or instances?'
 
 
 def mapping(pipeline: Any, order: Sequence[int] | None) -> Any:
-    """A pipeline in which everything that loads labels makes trainIds of them.
+    """A pipeline in which everything that loads labels also maps them to trainIds.
 
     Args:
         pipeline: transforms as configs or built, in wrappers and alternatives, too.

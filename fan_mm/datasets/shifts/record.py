@@ -102,7 +102,7 @@ class ShiftSet:
 
     @property
     def choice(self) -> str:
-        """How options that choose something of a set call it: ``--split acdc=train``."""
+        """The name of a set in options that choose something of it: ``--split acdc=train``."""
         return self.option.removeprefix('--')
 
     def find(
@@ -134,7 +134,7 @@ class ShiftSet:
         raise NotImplementedError
 
     def lacking(self, found: Sequence[Condition]) -> list[str]:
-        """The conditions of a split of which a folder holds nothing; none for a list of names."""
+        """The conditions of a split that are missing in a folder; none for a list of names."""
         names = {condition.name for condition in found}
         if (
             self.splits_differ
@@ -146,7 +146,7 @@ class ShiftSet:
         return [name for name in self.conditions if name not in names]
 
     def published(self, found: Sequence[Condition]) -> dict[str, int]:
-        """How many images some conditions of a split have as published, and 'all' of them, as far as is known."""
+        """The published numbers of images of some conditions of a split, and of 'all' of them, where known."""
         counts = self.counts.get(found[0].split, {})
         if isinstance(counts, int):
             return {} if self.lacking(found) else {'all': counts}
@@ -171,7 +171,7 @@ class ShiftSet:
         return split
 
     def refuse(self, folder: Path, files: list[tuple[str, ...]]) -> None:
-        """Say that a folder has no images of the set, and whose it looks like.
+        """Say that a folder has no images of the set, and which set it looks like.
 
         Raises:
             InputError: always.
@@ -203,7 +203,7 @@ SHIFT_SETS: dict[str, ShiftSet] = {}
 
 
 def add(record: ShiftSet) -> ShiftSet:
-    """Enter a set into the register."""
+    """Add a set to the register."""
     if record.name in SHIFT_SETS:
         raise KeyError(f'{record.name} already exists')
     SHIFT_SETS[record.name] = record
@@ -211,5 +211,5 @@ def add(record: ShiftSet) -> ShiftSet:
 
 
 def others(record: ShiftSet) -> list[ShiftSet]:
-    """The other sets; those that share its files (ACDC's boxes, ACDC's label maps) are not other."""
+    """The other sets, except those that share its files (ACDC's boxes, ACDC's label maps)."""
     return [s for s in SHIFT_SETS.values() if s.marks.pattern != record.marks.pattern]

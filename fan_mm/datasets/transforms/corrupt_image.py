@@ -16,18 +16,13 @@ from fan_mm.corruptions import (
     seed_for,
 )
 from fan_mm.datasets.transforms.picture_forms import in_form_of, pixels_of
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, about
 
 
 def corrupt_any(image: Any, name: str, severity: int, *, seed: int, channel_order: str) -> Any:
-    """`corrupt` for images as pipelines hold them: uint8, or floats that hold grey levels.
+    """`corrupt` for images in one of the forms of `pixels_of`: uint8, or floats that hold grey levels.
 
-    Args:
-        image: in one of the forms of `pixels_of`; the result has its form and type. Alpha is kept.
-        name: the corruption.
-        severity: 1 to 5.
-        seed: of this image and cell.
-        channel_order: see `fan_mm.corruptions.corrupt`.
+    The result has the form and type of the image. Alpha is kept.
 
     Raises:
         InputError: another form, or its values are not whole grey levels from 0 to 255.
@@ -124,7 +119,7 @@ class CorruptImage(BaseTransform):
             return results
         self.check(results)
         key = image_key(results['img_path'])
-        try:
+        with about(results['img_path']):
             results['img'] = corrupt_any(
                 results['img'],
                 self.corruption,
@@ -132,8 +127,6 @@ class CorruptImage(BaseTransform):
                 seed=seed_for(self.seed, key, self.corruption, self.severity),
                 channel_order=self.channel_order,
             )
-        except InputError as error:
-            raise InputError(f'{results["img_path"]}: {error}') from None
         results['corruption'] = dict(name=self.corruption, severity=self.severity, seed=self.seed)
         return results
 

@@ -14,9 +14,6 @@ class PackPairedInputs(BaseTransform):
     Required keys: ``img`` and ``teacher_img``, both uint8 ``(H, W, 3)``. Returns ``inputs`` and
     ``teacher_inputs`` ``(3, H, W)``, and ``data_samples``.
 
-    Args:
-        **options: options of ``PackInputs``.
-
     Raises:
         InputError: mmpretrain is missing, or a sample has no teacher's image.
     """

@@ -49,12 +49,7 @@ def pixels_of(picture: Any) -> np.ndarray:
 
 
 def in_form_of(picture: Any, pixels: np.ndarray) -> Any:
-    """Other pixels in the form of an image.
-
-    Args:
-        picture: see `pixels_of`.
-        pixels: as `pixels_of` returns them.
-    """
+    """Other pixels in the form of an image."""
     if isinstance(picture, Image.Image):
         return Image.fromarray(pixels)  # the mode follows from the channels
     if isinstance(picture, torch.Tensor):

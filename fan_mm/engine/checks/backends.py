@@ -25,7 +25,7 @@ def check_storage(place: str, cfg: Mapping) -> None:
 
 
 def check_decoder(place: str, cls: Any, step: Mapping) -> None:
-    """Check that the decoder is there by which one of mmcv's loaders reads images.
+    """Check that the decoder with which one of mmcv's loaders reads images is installed.
 
     Raises:
         InputError: it is not, of which mmcv says that None has no attribute.

@@ -11,7 +11,7 @@ from fan_mm.errors import InputError
 
 
 def check_same_classes(training: Mapping[str, dict], evaluation: Mapping[str, dict]) -> list[str]:
-    """Check that what is evaluated has its classes at the positions that a model has learnt.
+    """Check that evaluated datasets have their classes at the positions that the model has learnt.
 
     Args:
         training: configs of the training's datasets by their places; none where it is not known.
@@ -89,7 +89,7 @@ def other_order(checkpoint: object, source: str, metainfo: object) -> list[str]:
 
 
 def differing(own: Sequence[str], wanted: Sequence[str]) -> int | None:
-    """The position at which one list of classes means another class than a second one; None if they agree.
+    """The first position at which two lists of classes have different classes; None if they agree.
 
     Names are compared without case, spaces and marks. Some may be synonyms: they agree, too, where no name
     stands at another position and at most half of them are unknown to the second list.
@@ -108,7 +108,7 @@ def differing(own: Sequence[str], wanted: Sequence[str]) -> int | None:
 
 
 def _moved(classes: Sequence[str], learnt: Sequence[str]) -> str | None:
-    """The first class that has another position; None if there is none."""
+    """The first class whose position differs; None if there is none."""
     known = set(learnt)  # two of ImageNet's have one name: it has two positions
     there = set(enumerate(learnt))
     return next((n for i, n in enumerate(classes) if n in known and (i, n) not in there), None)

@@ -99,7 +99,7 @@ def _parsed(path: Path) -> dict[str, Any]:
 def _check_ids(
     path: Path, images: Sequence[dict], categories: Sequence[dict], annotations: Sequence[dict]
 ) -> None:
-    """Check that all have ids, and that those of images and categories tell them apart."""
+    """Check that all entries have ids, and that those of images and categories are unique."""
     for kind, entries, keys in (
         ('image', images, ('id',)),
         ('category', categories, ('id', 'name')),
@@ -259,7 +259,7 @@ def check_as_truth(
 
 @functools.cache
 def needs_info() -> bool:
-    """Whether the installed pycocotools copies ``info`` without asking if it is there."""
+    """Whether the installed pycocotools requires ``info`` in a file."""
     from pycocotools.coco import COCO
 
     return "self.dataset['info']" in inspect.getsource(COCO.loadRes)
@@ -281,7 +281,7 @@ def _check_box(file: CocoFile, entry: dict) -> None:
 
 
 def _why_never_found(entry: dict, image: dict) -> str:
-    """Why no box that mmdet predicts can be this one; '' if one can."""
+    """Why no box that mmdet predicts can match this one; '' if one can."""
     x, y, width, height = entry['bbox']
     if min(width, height) < 0:
         return 'of negative size'
@@ -301,12 +301,12 @@ def _is_mask(value: Any) -> bool:
 
 
 def _is_polygon(part: Any) -> bool:
-    """Whether it is a list of numbers, rather than of points: the first one tells."""
+    """Whether it is a list of numbers rather than of points, judged by the first one."""
     return isinstance(part, list) and not isinstance(part[0] if part else 0, list)
 
 
 def _check_mask(file: CocoFile, entry: dict) -> None:
-    """Polygons, or a run-length code of the picture's size, as pycocotools and mmdet take them."""
+    """Check polygons, or a run-length code of the image's size, as pycocotools and mmdet accept them."""
     mask, image = entry.get('segmentation'), file.images[entry['image_id']]
     size = [image.get('height'), image.get('width')]
     if isinstance(mask, dict):
@@ -385,7 +385,7 @@ def _shown(entry: dict, key: str) -> str:
 
 
 def _first_twice(ids: Iterable) -> Any:
-    """The first id that comes again, or None."""
+    """The first id that occurs twice, or None."""
     seen = set()
     for id_ in ids:
         if id_ in seen:

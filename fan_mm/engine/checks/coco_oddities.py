@@ -11,13 +11,7 @@ _SAME = 0.1  # overlap; where objects are hidden in part, outlines may be much s
 
 
 def odd_objects(file: CocoFile, classes: Collection[str], masks: str | None) -> list[str]:
-    """Lines for the log about boxes of another form and polygons that are none.
-
-    Args:
-        file: an annotation file that `check_as_dataset` has passed.
-        classes: names of the dataset's classes.
-        masks: what reads masks, if something does.
-    """
+    """Lines for the log about boxes of another form and polygons that are none, where `check_as_dataset` has passed."""
     wanted = set(file.ids_of(classes))
     annotations = file.annotations or []
     some = [
@@ -84,7 +78,7 @@ def _few_points(file: CocoFile, entries: list[dict], masks: str) -> list[str]:
 
 
 def _elsewhere(file: CocoFile, entries: list[dict]) -> list[str]:
-    """Outlines that are not where the boxes are: from 0 to 1, y before x, of another size of the picture."""
+    """Outlines that are not where the boxes are: relative coordinates, y before x, or of another image size."""
     outlines = [(entry, extent) for entry in entries if (extent := _extent(entry))]
     apart = [entry for entry, extent in outlines if _overlap(entry['bbox'], extent) < _SAME]
     if len(apart) < _FEW or 2 * len(apart) < len(outlines):

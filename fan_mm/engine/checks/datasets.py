@@ -27,10 +27,6 @@ _NORMALIZE = ('Normalize', 'TensorNormalize', 'torchvision/Normalize')
 def check_names(place: str, dataset: dict) -> None:
     """Check what a dataset's config says, whether or not its files are there.
 
-    Args:
-        place: where the dataset stands in the config, for the error's line.
-        dataset: its config.
-
     Raises:
         InputError: the class, a transform or a backend has a name that nobody has; the classes are one word,
             which the libraries take for its letters.
@@ -88,13 +84,7 @@ def classes_of(place: str, dataset: dict) -> tuple[str, ...] | None:
 
 
 def unread_settings(place: str, dataset: dict, preprocessor: Any) -> list[str]:
-    """Lines for the log about what mmcv 1.x read in a dataset's config, or is done elsewhere now.
-
-    Args:
-        place: where the dataset stands in the config.
-        dataset: its config.
-        preprocessor: config of the model's data preprocessor, if there is one.
-    """
+    """Lines for the log about what mmcv 1.x read in a dataset's config, or is done elsewhere now."""
     notes = []
     cls = registered(DATASETS, place, dataset)
     if (dataset.get('metainfo') or {}).get('label_map') and base_named(
@@ -113,6 +103,11 @@ def unread_settings(place: str, dataset: dict, preprocessor: Any) -> list[str]:
         notes.append(
             f'data_preprocessor: mean {preprocessor["mean"]} and std {preprocessor["std"]} are of values from '
             f'0 to 1, but {place}.pipeline gives 0 to 255: multiply both by 255'
+        )
+    elif 'torchvision/ToTensor' in names and _is_of_bytes(preprocessor):
+        notes.append(
+            f'data_preprocessor: mean {preprocessor["mean"]} is of values from 0 to 255, but ToTensor in '
+            f'{place}.pipeline gives 0 to 1: divide mean and std by 255'
         )
     return notes
 
@@ -134,6 +129,16 @@ def _is_of_unit_range(preprocessor: Any) -> bool:
     if 'type' in settings and not _is_of_library(MODELS, 'data_preprocessor', settings):
         return False  # may scale to 1 itself
     return bool(0 < np.max(mean) <= 1 and np.max(std) < 1)
+
+
+def _is_of_bytes(preprocessor: Any) -> bool:
+    """Whether a mean, read by a library, is that of values from 0 to 255."""
+    mean = preprocessor.get('mean') if isinstance(preprocessor, dict) else None
+    if mean is None or (
+        'type' in preprocessor and not _is_of_library(MODELS, 'data_preprocessor', preprocessor)
+    ):
+        return False
+    return bool(np.max(mean) > 1)
 
 
 def _gives_bytes(place: str, steps: Sequence[dict]) -> bool:
@@ -161,6 +166,12 @@ def _is_of_library(registry: Registry, place: str, cfg: dict) -> bool:
         'mmpretrain',
         'fan_mm',
     )
+
+
+def read_by_libraries(place: str, dataset: dict) -> bool:
+    """Whether all transforms of a dataset's pipeline are of the task libraries, which take labels as they are."""
+    steps = [step for step in steps_of(dataset.get('pipeline')) if isinstance(step, dict)]
+    return all(_is_of_library(TRANSFORMS, f'{place}.pipeline', step) for step in steps)
 
 
 def check_dataset(place: str, dataset: dict) -> bool:
@@ -244,7 +255,7 @@ def build_lazily(place: str, dataset: dict) -> Any:
 
 
 def chosen(items: list, indices: int | Sequence[int] | None) -> list:
-    """What mmengine's datasets keep for ``indices``: the first, the last (below 0), or these."""
+    """The samples that mmengine's datasets keep for ``indices``: the first ones, the last (below 0), or these."""
     if indices is None:
         return items
     if isinstance(indices, int):
@@ -263,7 +274,7 @@ def _parameters(cls: Any) -> Iterator[str]:
 
 
 def _paths(dataset: dict, home: bool) -> Iterator[str]:
-    """What a dataset reads: its root, its prefixes' folders, its annotation file."""
+    """The paths that a dataset reads: its root, the folders of its prefixes, its annotation file."""
     root = dataset.get('data_root') or ''
     if root:
         yield root

@@ -36,7 +36,7 @@ def is_remote(path: str) -> bool:
 
 
 def missing_file(paths: Iterable[str | os.PathLike]) -> tuple[Path | None, int]:
-    """The first file that is not there, and how many more are not."""
+    """The first missing file, and how many more are missing."""
     files = [Path(path) for path in paths]
     if len(files) > _FEW:
         there = {folder: _names(folder) for folder in {file.parent for file in files}}
@@ -48,7 +48,7 @@ def missing_file(paths: Iterable[str | os.PathLike]) -> tuple[Path | None, int]:
 def refuse_missing(
     place: str, what: str, paths: Iterable[str | os.PathLike], hint: str | Callable[[str], str] = ''
 ) -> None:
-    """Refuse a dataset of whose files some are not there.
+    """Refuse a dataset some of whose files are missing.
 
     Args:
         place: of the dataset in the config.
@@ -84,7 +84,7 @@ def evenly(items: Sequence[Any], number: int = 3) -> Sequence[Any]:
 
 
 def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None]) -> None:
-    """Look for an empty file among some of a dataset's.
+    """Refuse a dataset if one of a few of its files is empty.
 
     Raises:
         InputError: there is one.
@@ -118,11 +118,6 @@ def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
     """A message for the log if images have an EXIF orientation: their labels must be rotated likewise.
 
     Rotations by 90 degrees show in the sizes (`other_size`); other orientations do not.
-
-    Args:
-        place: where the dataset stands in the config.
-        paths: of its images.
-        pipeline: pipeline of the dataset, whose loader may rotate them.
     """
     chosen = np.linspace(0, len(paths) - 1, min(_HEADERS, len(paths))).astype(int)
     looked_at = [path for i in chosen if (path := paths[i])]

@@ -19,11 +19,6 @@ def stretched_frame(place: str, pipeline: Any, samples: Sequence[dict]) -> list[
     """A line for the log if a transform pads or crops images that are evaluated.
 
     mmseg 0.x cut padding off; since 1.0 only that of ``data_preprocessor`` is.
-
-    Args:
-        place: of the dataset in the config.
-        pipeline: its config.
-        samples: a few of it.
     """
     steps = list(pipeline or ())
     kinds = [_kind(place, step) for step in steps]

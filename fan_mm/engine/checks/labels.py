@@ -3,7 +3,7 @@
 import inspect
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from fan_mm.engine.checks.files import (
 from fan_mm.engine.checks.framing import stretched_frame
 from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.config.registered import inherits, registered, said_in_one_line
-from fan_mm.errors import InputError, first_line
+from fan_mm.errors import InputError, about, first_line
 from fan_mm.few_names import few
 from fan_mm.fileio import printable
 from fan_mm.folders import files_below
@@ -47,7 +47,7 @@ _KNOWN = ('fan_mm', 'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg')
 
 @dataclass(frozen=True)
 class LabelReaders:
-    """Who reads a split's labels after the pipeline.
+    """What reads a split's labels after the pipeline.
 
     Attributes:
         ignored: for each reader, by its place in the config, the value that it leaves out.
@@ -64,12 +64,6 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     """Check that every image of an mmseg dataset has its label file, and look into a few of them.
 
     Labels that something else than mmseg's own ``LoadAnnotations`` reads are left to it.
-
-    Args:
-        place: where the dataset stands in the config.
-        cfg: its config.
-        dataset: built from it without a pipeline.
-        readers: of its split.
 
     Returns:
         Lines for the log.
@@ -88,7 +82,9 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     images = [s.get('img_path') for s in samples]
     twice = []
     if dataset.ann_file:  # a list of names; otherwise the folder was listed
-        refuse_missing(place, 'image', filter(None, images), _how_listed(dataset))
+        folder, suffix = dataset.data_prefix.get('img_path') or '', dataset.img_suffix
+        hint = f"; a line of {dataset.ann_file} is a name between {folder}/ and '{suffix}'"
+        refuse_missing(place, 'image', filter(None, images), hint)
         if not place.startswith('train'):
             twice = listed_twice(f'{place}: {dataset.ann_file}', [i for i in images if i])
     refuse_empty(place, images)
@@ -120,7 +116,7 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
 
 
 class _Look:
-    """What a few of a dataset's labels hold."""
+    """The labels of a few of a dataset's samples."""
 
     def __init__(
         self, place: str, dataset: Any, loader: Any, readers: LabelReaders, pipeline: Any
@@ -160,11 +156,11 @@ class _Look:
                 f'{self.place}: {path} is a colour image: labels must contain one class index per pixel'
             )
             return
-        with said_in_one_line(f'{self.place}.pipeline', dict(type=type(self.loader))):
-            try:
-                made = self.reader(dict(sample, seg_fields=[]))['gt_seg_map']
-            except InputError as error:  # of ours: a value that the encoding does not have
-                raise InputError(f'{self.place}: {error}') from None
+        with (
+            said_in_one_line(f'{self.place}.pipeline', dict(type=type(self.loader))),
+            about(self.place),  # what is ours: a value that the encoding does not have
+        ):
+            made = self.reader(dict(sample, seg_fields=[]))['gt_seg_map']
         self.sample = sample
         if with_segments:
             raw = made
@@ -181,7 +177,7 @@ class _Look:
             self.sizes = f'{path} has {raw.shape[1]}x{raw.shape[0]} pixels, its image {other}'
 
     def _look_at_palette(self, path: str) -> None:
-        """Find a value that is drawn in the colour of another class: as where a colour map was quantised."""
+        """Find a value drawn in the colour of another class, as in a quantised colour map."""
         wanted = self.dataset.metainfo.get('palette')
         mapped = self.dataset.reduce_zero_label or getattr(self.dataset, 'label_map', None)
         if self.exchanged or mapped or not isinstance(wanted, list | tuple):
@@ -202,7 +198,7 @@ class _Look:
                 return
 
     def check(self) -> None:
-        """Refuse what is no class index.
+        """Refuse values that are no class index.
 
         Raises:
             InputError: the first such label.
@@ -238,7 +234,7 @@ class _Look:
                         )
 
     def _doubt(self) -> str | None:
-        """Why the labels read are hardly of the encoding that our dataset takes them for."""
+        """Why the labels probably have another encoding than our dataset assumes."""
         paths = [path for path in self.seen if path not in self.panoptic]
         values = {value for path in paths for value in self.seen[path][0].tolist()}
         why = self.dataset.doubt(values, self.sample) if paths else None
@@ -252,7 +248,7 @@ class _Look:
 
     @property
     def suspicious(self) -> bool:
-        """Whether some pixels are left out, and the others are of one class at most."""
+        """Whether some pixels are ignored, and the others have one class at most."""
         made = np.unique(np.concatenate([labels for _, labels in self.seen.values()]))
         known = made[made < len(self.classes)]
         return len(self.classes) > 1 and known.size < 2 and known.size < made.size
@@ -267,7 +263,7 @@ class _Look:
                     return
 
     def notes(self) -> list[str]:
-        """What is strange about the labels, but may be meant."""
+        """What is unusual about the labels, but may be intended."""
         notes = []
         if self.sizes:
             notes.append(f'{self.place}: {self.sizes}')
@@ -326,7 +322,7 @@ def _colours_of_values(path: str) -> dict[int, tuple[int, ...]]:
 
 
 def train_ids_hint(path: str) -> str:
-    """How labels of Cityscapes are made, if a file is one of its."""
+    """How to make trainIds, if a file is one of Cityscapes."""
     if 'gtFine' not in path:
         return ''
     return (
@@ -336,7 +332,7 @@ def train_ids_hint(path: str) -> str:
 
 
 def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]:
-    """A line for the log about labels whose images are not found: they end in .PNG, or lead nowhere."""
+    """A line for the log about labels whose images are not found: their suffix is .PNG, or links are broken."""
     folder = dataset.data_prefix.get('seg_map_path')
     if not inherits(type(dataset), 'BaseSegDataset', 'mmseg', 'load_data_list'):
         return []
@@ -360,12 +356,6 @@ def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]
     ]
 
 
-def _how_listed(dataset: Any) -> Callable[[str], str]:
-    """What mmseg makes a picture's path of, where a list names it."""
-    folder, suffix = dataset.data_prefix.get('img_path') or '', dataset.img_suffix
-    return lambda _: f"; a line of {dataset.ann_file} is a name between {folder}/ and '{suffix}'"
-
-
 def _class(place: str, step: Any) -> Any:
     """The class of a transform that is a config or built."""
     return registered(TRANSFORMS, place, step) if isinstance(step, dict) else type(step)
@@ -376,7 +366,7 @@ def _is_own_loader(cls: Any) -> bool:
 
 
 def _reads_samples_as_mmengine(dataset: Any) -> bool:
-    """Whether nothing of a dataset's own stands between its list of samples and the pipeline."""
+    """Whether a dataset passes its samples to the pipeline in mmengine's own way."""
     for name in ('__getitem__', 'get_data_info', 'prepare_data'):
         owner = next(base for base in type(dataset).__mro__ if name in vars(base))
         if owner.__module__.partition('.')[0] not in _KNOWN:
@@ -385,14 +375,14 @@ def _reads_samples_as_mmengine(dataset: Any) -> bool:
 
 
 def _ignored_by(head: type) -> int:
-    """The value that a head of mmseg's, or one derived from it, leaves out if its config names none."""
+    """The value that a head of mmseg, or one derived from it, ignores if its config names none."""
     own = (vars(base).get('__init__') for base in head.__mro__)
     signatures = (inspect.signature(init).parameters for init in own if init)
     return next(s['ignore_index'].default for s in signatures if 'ignore_index' in s)
 
 
 def label_readers(cfg: Any, split: str) -> LabelReaders:
-    """Who reads the labels of a split: the heads in training, mmseg's metrics otherwise."""
+    """What reads the labels of a split: the heads in training, mmseg's metrics otherwise."""
     ignored: dict[str, Any] = {}
     model = cfg.model.get('module', cfg.model)
     if split == 'train':

@@ -18,10 +18,6 @@ _REPEATING = (
 def check_loader(name: str, loader: dict) -> list[str]:
     """Check what a data loader's config says.
 
-    Args:
-        name: 'train_dataloader', 'val_dataloader' or 'test_dataloader'.
-        loader: its config.
-
     Returns:
         Lines for the log.
 
@@ -88,13 +84,9 @@ def several_versions(name: str, loader: dict) -> list[str]:
 
 
 def check_shared_memory(name: str, loader: dict) -> list[str]:
-    """Compare the memory that workers hand batches over in with what those take, roughly.
+    """Compare the shared memory with the size of the batches that workers pass on, roughly.
 
     Where it is full, workers die of a bus error or stand still for ever.
-
-    Args:
-        name: the loader's place in the config.
-        loader: its config.
 
     Returns:
         A line for the log if it will not do.

@@ -70,7 +70,7 @@ def check_model(model: dict) -> None:
 
 
 def _check_merging(wrapped: dict) -> None:
-    """Refuse mmseg's merging of one output: of its sigmoid, which is there, it takes the sigmoid again."""
+    """Refuse mmseg's merging of a single output, which applies the sigmoid twice."""
     heads = [head for _, head in parts_of(wrapped['module'], 'decode_head')]
     outputs = heads and (heads[-1].get('out_channels') or heads[-1].get('num_classes'))
     cls = registered(MODELS, 'tta_model', wrapped) if outputs == 1 else None
@@ -91,7 +91,7 @@ def parts_of(model: dict, key: str) -> Iterator[tuple[str, dict]]:
 
 
 def _check_neck(neck: dict, channels: list[int], name: str) -> None:
-    """Compare a neck's input with the backbone's outputs, as strictly as the neck is known."""
+    """Compare a neck's input channels with the backbone's outputs, as strictly as the neck is known."""
     expected = neck['in_channels']
     if not isinstance(expected, list | tuple):
         _compare('model.neck.in_channels', expected, channels[-1], name)
@@ -101,7 +101,7 @@ def _check_neck(neck: dict, channels: list[int], name: str) -> None:
 
 
 def _check_arguments(cls: type, backbone: dict) -> None:
-    """Check that a backbone of ours, whose classes pass options on, has every argument."""
+    """Check that a backbone of ours has every given argument: its classes pass options on."""
     known = set()
     for base in cls.__mro__:
         if base.__module__.startswith('fan_mm.'):
@@ -114,7 +114,7 @@ def _check_arguments(cls: type, backbone: dict) -> None:
 
 
 def _check_pooling(name: str, out_type: str, neck: dict | None, head: dict) -> None:
-    """Check that a classifier's head gets a vector of each image, once."""
+    """Check that a classifier's features are pooled to a vector exactly once."""
     pools = type_name(neck).endswith('Pooling')
     if out_type == 'raw' and type_name(head).endswith('ClsHead'):
         raise InputError(

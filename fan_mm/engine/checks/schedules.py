@@ -17,9 +17,6 @@ def check_schedules(cfg: Config) -> list[str]:
     mmengine counts epochs unless told otherwise, and for its ``IterBasedTrainLoop`` the whole training
     is one epoch. Loops of a user's own are left alone.
 
-    Args:
-        cfg: a complete config for training.
-
     Returns:
         Lines for the log.
 
@@ -76,7 +73,7 @@ def _checkpoints_at_the_end(hooks: Mapping) -> list[str]:
 
 
 def _beyond(place: str, scheduler: Mapping, length: int, unit: str) -> list[str]:
-    """A line if a scheduler would do nothing, or much of it, only after the training's end."""
+    """A line if all or much of a scheduler's effect lies beyond the training's end."""
     name = type_name(scheduler)
     first, last = scheduler.get('begin', 0), scheduler.get('end')
     milestones = scheduler.get('milestones')

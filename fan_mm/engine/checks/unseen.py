@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from mmengine.registry import DATASETS, TRANSFORMS
 
 from fan_mm.config_parts import datasets_of, steps_of, type_name
@@ -19,12 +20,7 @@ _OTHERS = {
 
 
 def random_steps(place: str, dataset: dict) -> list[str]:
-    """A line for the log if transforms of an evaluation draw random numbers, as those of a training do.
-
-    Args:
-        place: where the dataset stands in the config.
-        dataset: its config.
-    """
+    """A line for the log if transforms of an evaluation draw random numbers, as those of a training do."""
     names = [
         type_name(step)
         for step in steps_of(dataset.get('pipeline'))
@@ -39,7 +35,7 @@ def random_steps(place: str, dataset: dict) -> list[str]:
 
 
 def _draws(place: str, step: dict) -> bool:
-    """Whether a transform decides by chance: it says so or is named so, and its settings leave a choice."""
+    """Whether a transform is random: it says so or is named so, and its settings leave a choice."""
     cls = registered(TRANSFORMS, place, step)
     by_name = 'Rand' in type_name(step) or type_name(step) == 'PhotoMetricDistortion'
     declared = getattr(cls, '_methods_with_randomness', ())
@@ -47,7 +43,7 @@ def _draws(place: str, step: dict) -> bool:
 
 
 def _decided(cls: Any, step: dict) -> bool:
-    """Whether a transform's settings leave one outcome: a probability of 0 or 1, one candidate, a mode for tests."""
+    """Whether a transform's settings allow one outcome only: a probability of 0 or 1, one candidate, a test mode."""
 
     def one_of(setting: str) -> bool:
         value = step.get(setting)
@@ -86,23 +82,63 @@ def same_files(training: Any, evaluation: Any, names: tuple[str, str]) -> list[s
         evaluation: that of the validation's or test's loader.
         names: of both loaders.
     """
-    learnt = {files: place for place, files in _datasets(names[0], training)}
+    learnt = list(_datasets(names[0], training))
+    notes = []
+    for place, files, images in _datasets(names[1], evaluation):
+        seen = [where for where, theirs, known in learnt if theirs == files and known & images]
+        if seen:
+            some = 'images' if images < _ALL else 'the files'
+            notes.append(
+                f'{place} has {some} of {seen[0]}: its scores are of images that the model was trained on'
+            )
+    return notes
+
+
+_ALL = frozenset(
+    range(1000)
+)  # stand for the images of a dataset, of which KFoldDataset takes a part
+
+
+def folds_of_some_classes(name: str, loader: Any) -> list[str]:
+    """Lines for the log about folds of class folders that are not shuffled: each has some of the classes only.
+
+    Args:
+        name: of the loader.
+        loader: its config.
+    """
+    outer = f'{name}.dataset'
     return [
-        f'{place} has the files of {learnt[files]}: its scores are of images that the model was trained on'
-        for place, files in _datasets(names[1], evaluation)
-        if files in learnt
+        f'{place}: KFoldDataset without a seed takes consecutive images of the class folders, so that a fold has '
+        'some of the classes only, which the others lack: set one seed in all splits'
+        for place, part in wrappers(outer, loader.get('dataset'))
+        if type_name(part) == 'KFoldDataset' and part.get('seed') is None
+        for where, inner in datasets_of(f'{place}.dataset', part.get('dataset'))
+        if base_named(registered(DATASETS, where, inner), 'CustomDataset', 'mmpretrain')
+        and not (inner.get('ann_file') or inner.get('split'))  # which may name a list
     ]
 
 
-def _datasets(name: str, loader: Any) -> Iterator[tuple[str, tuple]]:
-    """Every dataset of a loader whose images its paths decide, with these."""
+def _datasets(name: str, loader: Any) -> Iterator[tuple[str, tuple, frozenset[int]]]:
+    """Every dataset of a loader whose images its paths decide, with these, and which of `_ALL` are taken."""
     outer = f'{name}.dataset'
     dataset = loader.get('dataset') if isinstance(loader, dict) else None
-    if any(type_name(part) == 'KFoldDataset' for _, part in wrappers(outer, dataset)):
-        return  # which takes other images of the same files
+    folds = {
+        place: part for place, part in wrappers(outer, dataset) if type_name(part) == 'KFoldDataset'
+    }
     for place, inner in datasets_of(outer, dataset):
         if inner.get('indices') is None and _by_paths(registered(DATASETS, place, inner)):
-            yield place, _paths(inner)
+            around = [part for where, part in folds.items() if place.startswith(f'{where}.')]
+            yield place, _paths(inner), _fold(around[-1]) if around else _ALL
+
+
+def _fold(wrapper: Mapping) -> frozenset[int]:
+    """The images that mmpretrain's KFoldDataset takes."""
+    images = sorted(_ALL)
+    if wrapper.get('seed') is not None:
+        np.random.default_rng(wrapper['seed']).shuffle(images)
+    fold, number = wrapper.get('fold', 0), wrapper.get('num_splits', 5)
+    held_out = images[len(images) * fold // number : len(images) * (fold + 1) // number]
+    return frozenset(held_out) if wrapper.get('test_mode') else _ALL - frozenset(held_out)
 
 
 def _by_paths(cls: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import os.path as osp
 import xml.etree.ElementTree as ET
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from mmengine.fileio import list_from_file
@@ -17,17 +17,21 @@ _FILES = 40  # of each split, evenly spaced, are looked into
 
 
 def reads_as_voc(cls: type) -> bool:
-    """Whether a dataset's class reads annotations as mmdet's ``XMLDataset``, which it may extend."""
+    """Whether a class reads annotations as mmdet's ``XMLDataset`` or mmpretrain's ``VOC``, which it may extend."""
     methods = ('load_data_list', 'parse_data_info', '_parse_instance_info')
-    return inherits(cls, 'XMLDataset', 'mmdet', *methods)
+    return inherits(cls, 'XMLDataset', 'mmdet', *methods) or _of_whole_images(cls)
+
+
+def _of_whole_images(cls: type) -> bool:
+    return inherits(cls, 'VOC', 'mmpretrain', 'load_data_list', '_get_labels_from_xml')
 
 
 def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = None) -> list[str]:
-    """Check a dataset that mmdet would read in full, silently leaving out objects of other names.
+    """Check a dataset that mmdet or mmpretrain would read in full, silently leaving out objects of other names.
 
     Args:
         place: where the dataset stands in the config.
-        dataset: mmdet's ``XMLDataset`` or derived from it, built lazily.
+        dataset: for whose class `reads_as_voc` holds, built lazily.
         indices: those of its samples that are kept; None for all.
         pipeline: of its config.
 
@@ -38,14 +42,17 @@ def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = Non
         InputError: it contains no names, a file is missing or no XML, no object has a class of it, or one of
             them no box.
     """
-    listed = chosen(list_from_file(dataset.ann_file), indices)
+    names_file, *folders = _places(dataset)
+    if folders[1] is None:
+        return []  # without labels
+    refuse_missing(place, 'list', [names_file])
+    listed = chosen(list_from_file(names_file), indices)
     if not listed:
-        raise InputError(f'{place} is empty: {dataset.ann_file} contains no names')
-    root = dataset.sub_data_root
-    pictures = [osp.join(root, dataset.img_subdir, f'{name}.jpg') for name in listed]
-    files = [osp.join(root, dataset.ann_subdir, f'{name}.xml') for name in listed]
+        raise InputError(f'{place} is empty: {names_file} contains no names')
+    pictures = [osp.join(folders[0], f'{name}.jpg') for name in listed]
+    files = [osp.join(folders[1], f'{name}.xml') for name in listed]
     for what, paths in (('image', pictures), ('annotation file', files)):
-        refuse_missing(place, what, paths, f', which {dataset.ann_file} lists')
+        refuse_missing(place, what, paths, f', which {names_file} lists')
     some = evenly(files, _FILES)
     found = {file: _objects_in(place, file) for file in some}
     names = {entry.findtext('name', '') for objects in found.values() for entry in objects}
@@ -55,10 +62,7 @@ def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = Non
             f'{place}: the objects in the annotation files are {_quoted(sorted(names))}, but the classes '
             f'are {_quoted(classes)}: set metainfo.classes'
         )
-    notes = (
-        [] if place.startswith('train') else listed_twice(f'{place}: {dataset.ann_file}', listed)
-    )
-    notes += turned_photos(place, pictures, pipeline)
+    notes = [] if place.startswith('train') else listed_twice(f'{place}: {names_file}', listed)
     if not names:
         notes.append(f'{place}: there are no objects in the {len(some)} files checked')
     meant = {name.strip().lower(): name for name in classes}
@@ -68,6 +72,29 @@ def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = Non
         notes.append(
             f'{place}: objects named {_quoted(near)} are left out: the class is written {one!r}'
         )
+    if _of_whole_images(type(dataset)):
+        return notes
+    notes += turned_photos(place, pictures, pipeline)
+    return notes + _odd_objects(place, found, classes)
+
+
+def _places(dataset: Any) -> tuple[str, Any, Any]:
+    """The list of a dataset's names, and the folders of its images and annotations."""
+    if _of_whole_images(type(dataset)):
+        return dataset.image_set_path, dataset.img_prefix, dataset.ann_prefix
+    root = dataset.sub_data_root
+    return (
+        dataset.ann_file,
+        osp.join(root, dataset.img_subdir),
+        osp.join(root, dataset.ann_subdir),
+    )
+
+
+def _odd_objects(
+    place: str, found: Mapping[str, list[ET.Element]], classes: Collection[str]
+) -> list[str]:
+    """Lines for the log about the objects of classes in some files: all difficult, or a box in reverse."""
+    notes = []
     wanted = [
         entry
         for objects in found.values()
@@ -106,7 +133,7 @@ def _named_anywhere(place: str, files: list[str], classes: Collection[str]) -> b
 
 
 def _exchanged(place: str, file: str, entry: ET.Element) -> str:
-    """The corners of an object's box if they are exchanged; '' if they are not."""
+    """The corners of an object's box if they are swapped; '' if they are not."""
     texts = {side: entry.findtext(f'bndbox/{side}') for side in ('xmin', 'ymin', 'xmax', 'ymax')}
     shown = ', '.join(f'{side} {text}' for side, text in texts.items())
     try:

@@ -39,12 +39,9 @@ _KEYS = {
 
 @contextlib.contextmanager
 def building(cfg: Config) -> Iterator[None]:
-    """Turn what is raised while parts of a config are built into one line: which part, and why.
+    """Turn an exception raised while parts of a config are built into one line: which part, and why.
 
     What is raised while a loop of mmengine runs is left as it is.
-
-    Args:
-        cfg: the config.
 
     Raises:
         InputError: the part's place in the config, its type, what was said.
@@ -68,7 +65,7 @@ def building(cfg: Config) -> Iterator[None]:
 
 @contextlib.contextmanager
 def used_so(what: str) -> Iterator[None]:
-    """Turn what somebody else's class raises while we use it into one line.
+    """Turn an exception that third-party code raises while it is used into one line.
 
     Args:
         what: cannot be done if it fails, the line's beginning.
@@ -130,7 +127,7 @@ def _of_the_config(frames: list[FrameType]) -> bool:
 
 
 def _running(frames: list[FrameType]) -> bool:
-    """Whether a loop has begun, beyond what its hooks prepare."""
+    """Whether a loop was running, beyond the preparations of its hooks."""
     for frame, called in zip(frames, [*frames[1:], None], strict=True):
         if _name(frame) == 'run' and isinstance(frame.f_locals.get('self'), BaseLoop):
             hook = called.f_locals.get('fn_name') if called and _name(called) == 'call_hook' else ''
@@ -139,7 +136,7 @@ def _running(frames: list[FrameType]) -> bool:
 
 
 def _what(frames: list[FrameType], cfg: Config) -> str:
-    """'train_dataloader.dataset.pipeline.2 (Resize): ', as far as the frames tell it."""
+    """'train_dataloader.dataset.pipeline.2 (Resize): ', as far as the frames show it."""
     kind = ''
     for frame in reversed(frames):
         if frame.f_globals.get('__name__', '').partition('.')[0] != 'mmengine':
@@ -159,14 +156,14 @@ def _what(frames: list[FrameType], cfg: Config) -> str:
 
 
 def _resumed(frame: FrameType) -> str | None:
-    """The checkpoint whose state a Runner was taking up."""
+    """The checkpoint from which a Runner was resuming."""
     local = frame.f_locals
     resumes = _name(frame) == 'resume' and isinstance(local.get('self'), Runner)
     return local['filename'] if resumes else None
 
 
 def _parts_in(frame: FrameType) -> Iterator[dict]:
-    """The arguments of a function that may be parts of the config, nothing that it made itself."""
+    """The arguments of a function that may be parts of the config; not its own variables."""
     code = frame.f_code
     for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
         value = frame.f_locals.get(name)
@@ -180,7 +177,7 @@ def _find(part: dict, cfg: dict, like: Callable[[dict, dict], bool]) -> str:
 
 
 def _is_base_of(node: dict, part: dict) -> bool:
-    """Whether a part was made from this one: by additions, or with what our checks leave out."""
+    """Whether a part was made from this one, by additions or without what our checks remove."""
     changed = ('pipeline', 'init_cfg')
     return 'type' in node and all(
         _equal(part.get(key), value) for key, value in node.items() if key not in changed

@@ -12,10 +12,10 @@ from mmengine.config import Config
 from mmengine.config.lazy import LazyObject
 from mmengine.config.utils import MODULE2PACKAGE
 
+from fan_mm import packaged
 from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.config.values import KNOWN_KEYS, check_values
 from fan_mm.errors import InputError
-from fan_mm.packaged import config_named
 
 _LONGEST = 400  # characters of a third-party message
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')  # what mmengine reads
@@ -36,7 +36,7 @@ def read_config(path: str, options: dict | None = None) -> Config:
     """
     file = Path(path).expanduser()
     if not file.exists():
-        named = config_named(path)
+        named = packaged.config_named(path)
         if named is None:
             beside = [other.name for other in file.parent.glob('*.py')]
             near = difflib.get_close_matches(file.name, beside, 1, 0.8)
@@ -60,7 +60,7 @@ def read_config(path: str, options: dict | None = None) -> Config:
             raise InputError(f'{path} is not a config of a model: it has no model=dict(...)')
         if options:
             _merge(cfg, options)
-        _make_buildable(cfg._cfg_dict, path)
+        _buildable(cfg._cfg_dict, path)
         check_values(cfg)
     except ImportError as error:  # classes of a config that imports them are looked up when read
         raise InputError(reason(error)) from error
@@ -74,26 +74,44 @@ def _find_modules(config: Path) -> None:
             sys.path.append(folder)
 
 
-def _make_buildable(node: Any, path: str) -> None:
-    """Replace what mmengine and the task libraries do not build from.
+class PathText(str):
+    """A path of pathlib as the text that libraries, and a config written to a file, need; still used as the path."""
+
+    def __truediv__(self, other: str | os.PathLike) -> Path:
+        return Path(self) / other
+
+    def __getattr__(self, name: str) -> Any:  # of what texts have not
+        return getattr(Path(self), name)
+
+    def __deepcopy__(self, memo: dict) -> 'PathText':
+        return self
+
+    def __reduce__(self) -> tuple:  # a checkpoint has no classes of ours
+        return str, (str(self),)
+
+
+def _buildable(node: Any, path: str) -> Any:
+    """A part of a config with nothing in it that mmengine and the task libraries do not build from.
 
     That is the dotted names that a Runner writes for the classes of a lazy config: mmengine finds a class by
     such a name, but the task libraries' own builders ('mmcv.ops.RoIAlign' in mmdet) do not. A text that
-    names nothing that can be called stays one. And paths of pathlib, most of which must be texts.
+    names nothing that can be called stays one. And paths of pathlib.
     """
-    if isinstance(node, list | tuple):
-        for item in node:
-            _make_buildable(item, path)
-    if not isinstance(node, dict):
-        return
-    for key, value in list(dict.items(node)):  # as they are: `items` of mmengine's builds lazy ones
-        module, _, name = value.rpartition('.') if isinstance(value, str) else ('', '', '')
-        if key == 'type' and '.' in module and _builds(module, name):
-            node[key] = LazyObject(module, name, path)
-        elif isinstance(value, os.PathLike):
-            node[key] = os.fspath(value)
-        else:
-            _make_buildable(value, path)
+    if isinstance(node, os.PathLike):
+        return PathText(os.fspath(node))
+    if isinstance(node, list):
+        node[:] = [_buildable(item, path) for item in node]
+    elif type(node) is tuple:
+        return tuple(_buildable(item, path) for item in node)
+    elif isinstance(node, dict):
+        # as they are: `items` of mmengine's builds lazy ones
+        for key, value in list(dict.items(node)):
+            module, _, name = value.rpartition('.') if isinstance(value, str) else ('', '', '')
+            if key == 'type' and '.' in module and _builds(module, name):
+                node[key] = LazyObject(module, name, path)
+            else:
+                node[key] = _buildable(value, path)
+    return node
 
 
 def _builds(module: str, name: str) -> bool:
@@ -201,6 +219,11 @@ def _what_failed(error: BaseException, path: str) -> str:
         return f'{path}: custom_imports: {_why_not_imported(cause)}'
     if isinstance(error, ModuleNotFoundError) and (there := _under_another_name(error)):
         return f'{file}: {there}'
+    if _names_ours(error):
+        return (
+            f"{file}: mmengine has no 'fan_mm::' in a _base_: write the path instead, such as "
+            f'{packaged.folder("configs")}{os.sep}fan_hybrid_s_cityscapes.py'
+        )
     if isinstance(error, UnicodeDecodeError):
         return f'{file} is not text in UTF-8'
     if isinstance(error, SystemExit):
@@ -220,6 +243,13 @@ def _under_another_name(error: ModuleNotFoundError) -> str | None:
         f'this mmengine looks for {package}, but {library} is installed under another name: instead of '
         f"'{library}::', write {folder}{os.sep}"
     )
+
+
+def _names_ours(error: BaseException) -> bool:
+    """Whether mmengine was asked for a ``fan_mm::config``; it knows a fixed list of libraries."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    asked = frame.f_locals if frame.f_code.co_name == '_get_package_and_cfg_path' else {}
+    return 'fan_mm' in (asked.get('package'), str(asked.get('cfg_path')).partition('::')[0])
 
 
 def _place(error: BaseException) -> tuple[list[str], str]:

@@ -22,9 +22,6 @@ _GUIDE = (
 def refuse_old_config(cfg: Any) -> None:
     """Say what a config is whose data, optimizer and schedule mmengine would not see.
 
-    Args:
-        cfg: a config as it was read, complete or not.
-
     Raises:
         InputError: it is of mmcv 1.x, as a whole or in its datasets.
     """

@@ -70,7 +70,7 @@ def bases(cls: Any) -> tuple[type, ...]:
 
 
 def base_named(cls: Any, name: str, library: str) -> Any:
-    """The base of a class (or itself) that a library calls so; libraries are not imported for it."""
+    """The base class (or the class itself) of that name in a library; libraries are not imported for it."""
     for base in bases(cls):
         if base.__name__ == name and base.__module__.partition('.')[0] == library:
             return base
@@ -78,7 +78,7 @@ def base_named(cls: Any, name: str, library: str) -> Any:
 
 
 def inherits(cls: Any, name: str, library: str, *methods: str) -> bool:
-    """Whether a class has a base that a library calls so (or is it), and overrides none of some methods."""
+    """Whether a class is or derives from a class of that name in a library and overrides none of some methods."""
     base = base_named(cls, name, library)
     return base is not None and all(getattr(cls, m) is getattr(base, m) for m in methods)
 

@@ -5,27 +5,21 @@ DefaultSampler has padded with. What is dealt in another way loses samples, and 
 """
 
 import itertools
-import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from mmengine.dist import all_gather_object, get_world_size
-from mmengine.logging import print_log
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from fan_mm.engine.checks.loaders import ENDLESS
 from fan_mm.engine.random_states import random_states_kept
+from fan_mm.logs import warn
 
 
 def say_dealing(name: str, loader: Any) -> None:
-    """Say how many samples an evaluation leaves out or counts twice; all processes must call it.
-
-    Args:
-        name: 'val_dataloader' or 'test_dataloader'.
-        loader: built from it.
-    """
+    """Say how many samples an evaluation leaves out or counts twice; all processes must call it."""
     processes = get_world_size()
     if processes == 1 or not _has_places(loader):
         return
@@ -33,12 +27,10 @@ def say_dealing(name: str, loader: Any) -> None:
     lost, twice = joined_wrongly(parts, len(loader.dataset))
     if not lost and not twice:
         return
-    print_log(
+    warn(
         f'fan_mm: {name}: as {_sampler(loader)} deals the images to {processes} processes, the scores leave '
         f"out {lost} of them and count {twice} twice: use sampler=dict(type='DefaultSampler', shuffle=False) and no "
-        'batch_sampler, or one process',
-        'current',
-        logging.WARNING,
+        'batch_sampler, or one process'
     )
 
 
@@ -51,11 +43,9 @@ def say_left_out(loader: Any) -> None:
         return
     chosen, total = len(set().union(*parts)), len(loader.dataset)
     if chosen < total:
-        print_log(
+        warn(
             f'fan_mm: {_sampler(loader)} takes {chosen} of {total} images in tools/test.py; here all are taken: to '
-            'evaluate some, set indices of the dataset',
-            'current',
-            logging.WARNING,
+            'evaluate some, set indices of the dataset'
         )
 
 
@@ -66,7 +56,7 @@ def _has_places(loader: Any) -> bool:
 
 
 def _sampler(loader: DataLoader) -> str:
-    """The name of what deals the samples."""
+    """The name of the sampler that distributes the samples."""
     batches = loader.batch_sampler
     return type(batches.sampler if type(batches) is BatchSampler else batches).__name__
 

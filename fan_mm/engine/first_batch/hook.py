@@ -18,11 +18,11 @@ from fan_mm.engine.first_batch.dealing import say_dealing
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
 from fan_mm.engine.machines import collect_without_disk, refuse_other_images
-from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
+from fan_mm.errors import InputError, is_of_disk, is_of_lost_process, is_of_memory
 
 
 class FirstBatchHook(Hook):
-    """Tries the first batch of what comes late, and knows which batch a run has come to.
+    """Tries the first batch of later validations and tests, and knows the position of a run.
 
     Before a training it tries the validation, hours before it comes; the first training step is the
     first thing that a training does anyway. Before a test it tries the test.
@@ -69,16 +69,13 @@ class FirstBatchHook(Hook):
         self.at = runner.train_dataloader, runner.iter if runner.max_epochs == 1 else 0
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Count."""
         self.finished_one = True
         self.at = runner.train_dataloader, batch_idx + 1
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Count from here."""
         self.at = runner.val_dataloader, 0
 
     def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Count."""
         self.at = runner.val_dataloader, batch_idx + 1
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
@@ -87,11 +84,9 @@ class FirstBatchHook(Hook):
             self.at = runner.train_dataloader, runner.iter
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Count from here."""
         self.at = runner.test_dataloader, 0
 
     def after_test_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Count."""
         self.at = runner.test_dataloader, batch_idx + 1
 
     def explain(self, error: Exception) -> InputError | None:
@@ -102,7 +97,7 @@ class FirstBatchHook(Hook):
             return explained
         if sampler := _sampling(error):
             return InputError(f'{sampler} cannot choose samples: {one_line(error)}')
-        if self.began and not self.finished_one:
+        if self.began and not self.finished_one and not is_of_disk(error):
             return InputError(f'the first training step fails: {one_line(error)}')
         at_fault = _computing(error) or _in_hook(error) or _scheduling(error) or _predicting(error)
         if at_fault:
@@ -111,7 +106,7 @@ class FirstBatchHook(Hook):
 
 
 def _batches(loader: DataLoader) -> int | None:
-    """How many this process gets; None if its sampler does not know."""
+    """The number of batches of this process; None if its sampler does not know."""
     try:
         return len(loader)
     except (TypeError, NotImplementedError):
@@ -119,7 +114,7 @@ def _batches(loader: DataLoader) -> int | None:
 
 
 def _refuse_uneven(loader: DataLoader) -> None:
-    """Refuse epochs that are longer in some processes, which would wait for the others' gradients."""
+    """Refuse epochs with more batches in some processes, which would wait for the gradients of the others."""
     found = {number for number in all_gather_object(_batches(loader)) if number is not None}
     if len(found) > 1:
         raise InputError(
@@ -149,18 +144,20 @@ def _refuse_no_batch(name: str, loader: Any) -> None:
         raise InputError(f'{name} gives no batch: it has {len(images)} images{why}')
 
 
-def _scores_wanted(runner: Runner) -> list[tuple[str, str]]:
+def _scores_wanted(runner: Runner) -> list[tuple[str, str | CheckpointHook]]:
     """The scores that tell the best checkpoint, or when to stop or to slow down, with who names them.
+
+    A hook that takes the first score that there is stands for its name.
 
     None where a hook of the user's may add some.
     """
     known = ('mmengine', 'fan_mm', 'mmseg', 'mmdet', 'mmpretrain')
     if any(type(hook).__module__.partition('.')[0] not in known for hook in runner.hooks):
         return []
-    wanted = []
+    wanted: list[tuple[str, str | CheckpointHook]] = []
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook):
-            best = [name for name in hook.save_best or () if name != 'auto']
+            best = [hook if name == 'auto' else name for name in hook.save_best or ()]
             wanted += [('default_hooks.checkpoint.save_best', name) for name in best]
         elif isinstance(hook, EarlyStoppingHook):
             wanted.append(('EarlyStoppingHook.monitor', hook.monitor))
@@ -217,7 +214,7 @@ def _scheduling(error: BaseException) -> str | None:
 
 
 def _predicting(error: BaseException) -> str | None:
-    """Which image's batch a third-party model failed on, later than on the first; None if none did, or ours."""
+    """The image on whose batch a third-party model failed, after the first batch; None for other errors."""
     if is_of_memory(error):
         return None
     said = None

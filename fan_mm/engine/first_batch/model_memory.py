@@ -12,9 +12,6 @@ class ModelMemory:
 
     mmpretrain's retrievers keep the features of their gallery, by the weights of the first call;
     others count, or fill a queue.
-
-    Args:
-        model: built; its weights are taken to stay as they are.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -27,7 +24,7 @@ class ModelMemory:
         self._buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
 
     def put_back(self) -> None:
-        """Make them hold it again; what has not changed is not touched."""
+        """Restore it; what has not changed is not touched."""
         for attributes, values, contents in self._attributes:
             if not _same(attributes, values):
                 attributes.clear()

@@ -8,10 +8,7 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 
-from fan_mm.engine.evaluators import (
-    collectors,
-    library_class,
-)
+from fan_mm.engine.evaluators import collectors, library_class
 from fan_mm.errors import InputError
 
 _OF_LABELS = (
@@ -53,7 +50,7 @@ def not_finite(outputs: Any, name: str = '') -> str | None:
 
 
 def check_outputs(outputs: Any) -> None:
-    """Look for values that are not finite, from which metrics make numbers nevertheless.
+    """Refuse values that are not finite, from which metrics would still compute scores.
 
     Raises:
         InputError: there are some; names the first image.
@@ -68,7 +65,7 @@ def check_outputs(outputs: Any) -> None:
 
 
 def check_labels(outputs: Any, labels: Iterable, evaluator: Evaluator) -> None:
-    """Look for labels that a classifier has no score for: they would silently count as errors.
+    """Refuse labels that a classifier has no score for: they would silently count as errors.
 
     Args:
         outputs: of a batch.
@@ -76,22 +73,84 @@ def check_labels(outputs: Any, labels: Iterable, evaluator: Evaluator) -> None:
         evaluator: nothing is reported if none of its metrics is known to compare scores with labels.
 
     Raises:
-        InputError: there is one.
+        InputError: there is one, or an image has a class twice.
     """
     if not any(library_class(m, _OF_LABELS) for top in evaluator.metrics for m in collectors(top)):
         return
+    scores = _first_scores(outputs)
+    if scores is None:
+        return
+    for sample in outputs:
+        given = sample.get('gt_label')
+        if isinstance(given, torch.Tensor) and len(given.unique()) < given.numel():
+            raise InputError(
+                f'an image has the labels {given.tolist()}: mmpretrain makes a target of 2 of what is there twice, '
+                'which no prediction fulfils'
+            )
+    found = [np.ravel(label) for label in labels if label is not None]
+    found = [label for label in found if label.size and label.dtype.kind in 'iu']
+    for odd in (
+        max((int(x.max()) for x in found), default=0),
+        min((int(x.min()) for x in found), default=0),
+    ):
+        if not 0 <= odd < len(scores):
+            raise InputError(
+                f'the dataset has the label {odd}, but the model has scores for 0 to {len(scores) - 1} only'
+            )
+
+
+def _first_scores(outputs: Any) -> torch.Tensor | None:
+    """The scores of classes for the first image of a batch; None without such."""
     first = outputs[0] if isinstance(outputs, list | tuple) and outputs else None
     scores = first.get('pred_score') if isinstance(first, BaseDataElement | Mapping) else None
-    if not isinstance(scores, torch.Tensor) or scores.ndim != 1:
-        return
+    return scores if isinstance(scores, torch.Tensor) and scores.ndim == 1 else None
+
+
+def classes_without_images(outputs: Any, labels: Iterable, evaluator: Evaluator) -> str | None:
+    """A line where mmpretrain's averages over classes count some as 0 that no image has; None otherwise.
+
+    Args:
+        outputs: of a batch.
+        labels: of all samples: numbers, lists of numbers, or None.
+        evaluator: with its metrics.
+    """
+    scores, metrics = _first_scores(outputs), [m for m in evaluator.metrics if _averages(m)]
+    if scores is None or not metrics:
+        return None
     found = [np.ravel(label) for label in labels if label is not None]
-    largest = max(
-        (int(label.max()) for label in found if label.size and label.dtype.kind in 'iu'), default=0
+    there = {int(x) for label in found if label.dtype.kind in 'iu' for x in label}
+    lacking = sorted(set(range(len(scores))) - there)
+    if not lacking or not there:
+        return None
+    return (
+        f'no image has {len(lacking)} of the {len(scores)} classes (the first: {lacking[0]}), and the average over '
+        f'classes in {type(metrics[0]).__name__} counts each as 0: a perfect model would have '
+        f'{100 * len(there) / len(scores):.4g}'
     )
-    if largest >= len(scores):
-        raise InputError(
-            f'the dataset has the label {largest}, but the model has scores for 0 to {len(scores) - 1} only'
-        )
+
+
+def scores_below_a_threshold(outputs: Any, evaluator: Evaluator) -> str | None:
+    """A line where mmpretrain's metrics may take right predictions for wrong, whose scores are not above 0.
+
+    Args:
+        outputs: of a batch.
+        evaluator: with its metrics.
+    """
+    scores = _first_scores(outputs)
+    names = ('Accuracy', 'SingleLabelMetric')
+    metrics = [m for m in evaluator.metrics if library_class(m, names) and None not in m.thrs]
+    if scores is None or not metrics or not (scores < 0).any():
+        return None
+    name, threshold = type(metrics[0]).__name__, metrics[0].thrs[0]
+    return (
+        f'pred_score has values below 0, so it is no probability, and {name} counts a prediction as wrong whose '
+        f'score is not above thrs={threshold}: set thrs=None'
+    )
+
+
+def _averages(metric: Any) -> bool:
+    names = ('SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision')
+    return library_class(metric, names) is not None and metric.average == 'macro'
 
 
 def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
@@ -99,10 +158,6 @@ def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
 
     So it is with the classes of ImageNet and folders of some of them, whose positions are the labels: all
     would silently count as errors. A model that was trained on those folders predicts no others.
-
-    Args:
-        outputs: of a batch.
-        metainfo: of the dataset.
     """
     classes = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
     if not classes or not isinstance(outputs, list | tuple):
@@ -120,7 +175,7 @@ def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
 
 
 def without_losses(outputs: Any) -> Any:
-    """A model's outputs without the losses that some append to them, as mmengine's loops take them."""
+    """A model's outputs without the losses that some models append, as in mmengine's loops."""
     last = outputs[-1] if isinstance(outputs, list) and outputs else None
     return (
         outputs[:-1] if isinstance(last, BaseDataElement) and last.keys() == ['loss'] else outputs

@@ -27,7 +27,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _where(error: BaseException) -> str:
-    """The place and the line that raised an error without words, as an assertion is."""
+    """The place and the code that raised an error without a message, such as an assertion."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return ''
@@ -64,7 +64,7 @@ def load_samples(
 
 
 def failed_sample(loader: DataLoader, batch: int) -> InputError | None:
-    """Which sample of a batch cannot be loaded, or why they form none; None if that cannot be told.
+    """The sample of a batch that cannot be loaded, or why the samples form no batch; None if unknown.
 
     Args:
         loader: of mmengine's Runner, whose samplers give the same order again.

@@ -16,11 +16,6 @@ def mixed_batch(dataset: Any, order: Sequence[Any], batch_size: int) -> Sequence
 
     Between two images of different sizes some neighbours differ, which halving finds: where images are
     sorted by size, too, few headers are read.
-
-    Args:
-        dataset: with the ``get_data_info`` of mmengine's.
-        order: in which its samples are taken.
-        batch_size: number of samples.
     """
     size_at = functools.cache(lambda place: _size_of(dataset, order[place]))
     looked_at = [*evenly(range(len(order)), _LOOKED_AT), len(order) - 1] if batch_size > 1 else []

@@ -7,7 +7,6 @@ import contextlib
 import copy
 import difflib
 import itertools
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.evaluator import Evaluator
-from mmengine.logging import print_log
+from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop, ValLoop
 from mmengine.runner.amp import autocast
@@ -46,6 +45,8 @@ from fan_mm.engine.first_batch.model_memory import ModelMemory
 from fan_mm.engine.first_batch.outputs import (
     check_labels,
     check_outputs,
+    classes_without_images,
+    scores_below_a_threshold,
     unknown_classes,
     without_losses,
 )
@@ -54,6 +55,7 @@ from fan_mm.engine.first_batch.several_sizes import mixed_batch
 from fan_mm.engine.random_states import random_states_kept
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
+from fan_mm.logs import warn
 
 # Metrics that can be computed on any part of a dataset: what they raise there, they raise on the whole.
 _ON_ANY_PART = (
@@ -61,36 +63,68 @@ _ON_ANY_PART = (
     *('VOCMetric', 'Accuracy', 'SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision'),
     'CalibrationMetric',
 )
+Wanted = Sequence[tuple[str, str | CheckpointHook]]
 _LABELS = 1000  # so many samples are asked for theirs
 _MORE = 8  # samples for a metric that does not compute on the first batch
 
 
-def try_model(step: Callable, loader: DataLoader, name: str) -> None:
-    """Let a model take the first batch of a loader, whose order is not used up.
+def try_model(
+    step: Callable, loader: DataLoader, name: str, order: Sequence[int] | None = None
+) -> None:
+    """Let a model take the first batch of a loader, and one of images of several sizes; its order is not used up.
 
     Args:
         step: takes a batch.
         loader: with a dataset that has indices.
         name: of the loader, for the error's line.
+        order: in which the samples will be taken; None for the dataset's.
 
     Raises:
-        InputError: a sample cannot be loaded, or the model cannot take the batch.
+        InputError: a sample cannot be loaded, or the model cannot take a batch.
     """
     dataset: Any = loader.dataset
     size: Any = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
-    samples = load_samples(dataset, range(min(size, len(dataset))), name)
-    try:
-        step(loader.collate_fn(samples))
-    except InputError:
-        raise
-    except Exception as error:  # whatever a model may raise
-        raise InputError(
-            f'{name}: the model fails on the first batch: {one_line(error)}'
-        ) from error
+    order = range(len(dataset)) if order is None else order
+    batches = {False: order[:size], True: mixed_batch(dataset, order, size)}
+    for several_sizes, batch in batches.items():
+        if several_sizes and batch in ([], order[:size]):
+            continue
+        samples = load_samples(dataset, batch, name)
+        try:
+            step(loader.collate_fn(samples))
+        except InputError:
+            raise
+        except Exception as error:  # whatever a model may raise
+            raise InputError(f'{name}: {model_fails(error, several_sizes)}') from error
+
+
+def model_fails(error: Exception, several_sizes: bool) -> str:
+    """What is said of a model that cannot take a batch.
+
+    Args:
+        error: that it raised.
+        several_sizes: whether the batch was tried for that, after the first one.
+    """
+    if not several_sizes:
+        return f'the model fails on the first batch: {one_line(error)}'
+    return (
+        f'the model fails on a batch of images of several sizes: {one_line(error)}; resize or crop them in '
+        'the pipeline, or set batch_size=1'
+    )
+
+
+def is_of_one_process(error: Exception) -> bool:
+    """Whether torch's own functions, not mmengine's, wanted the other processes where one tries alone."""
+    return 'process group has not been initialized' in str(error)
+
+
+def needs_all_processes(model: Any) -> bool:
+    """Whether a model's weights may be spread over the processes, which then must all call it."""
+    return is_model_wrapper(model) and not isinstance(model, DistributedDataParallel)
 
 
 def needs_no_more(evaluator: Evaluator) -> bool:
-    """Whether an evaluator computes on any part of a dataset, if it computes on the whole."""
+    """Whether an evaluator that computes scores of a dataset also does so of any part of it."""
     metrics = [m for metric in evaluator.metrics for m in collectors(metric)]
     bases = [library_class(metric, _ON_ANY_PART) for metric in metrics]
     return type(evaluator).evaluate is Evaluator.evaluate and all(
@@ -98,9 +132,7 @@ def needs_no_more(evaluator: Evaluator) -> bool:
     )
 
 
-def try_loop(
-    loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Sequence[tuple[str, str]] = ()
-) -> None:
+def try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wanted = ()) -> None:
     """Try the first batch of a validation or a test, and leave everything as it was.
 
     Rank 0 tries it, and all ranks hear of a mistake; all try where the model needs them all.
@@ -109,25 +141,25 @@ def try_loop(
         loop: of a Runner, with its model ready.
         step: the model's ``val_step`` or ``test_step``.
         name: 'val' or 'test'.
-        wanted: scores that will be needed, each after the place in the config that names it.
+        wanted: scores that will be needed, each after the place in the config that names it; or a hook that will
+            take the first score.
 
     Raises:
         InputError: what fails on it would fail on the others; a score that is wanted is not given.
     """
     rank, world_size = get_dist_info()
     model = loop.runner.model
-    together = is_model_wrapper(model) and not isinstance(model, DistributedDataParallel)
+    together = needs_all_processes(model)
     mistake = None
     if rank == 0 or together:
         try:
             # the others wait: what a model asks of them (mmpretrain's retrievers do) would never come
-            with _nothing_changed(model), contextlib.nullcontext() if together else one_process():
+            with nothing_changed(model), contextlib.nullcontext() if together else one_process():
                 _try_loop(loop, step, name, wanted)
         except InputError as error:
             if world_size == 1:
                 raise
-            # torch's own functions, not mmengine's, for which one process is a group, too
-            if together or 'process group has not been initialized' not in str(error):
+            if together or not is_of_one_process(error):
                 mistake = str(error)
     for said in all_gather_object(mistake):
         if said is not None:
@@ -135,7 +167,7 @@ def try_loop(
 
 
 @contextlib.contextmanager
-def _nothing_changed(model: torch.nn.Module) -> Iterator[None]:
+def nothing_changed(model: torch.nn.Module) -> Iterator[None]:
     """Evaluate in a block, with random numbers and the model put back after it.
 
     A model may keep what it saw first (mmpretrain's retrievers: their gallery, by weights of then).
@@ -150,9 +182,7 @@ def _nothing_changed(model: torch.nn.Module) -> Iterator[None]:
             memory.put_back()
 
 
-def _try_loop(
-    loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Sequence[tuple[str, str]]
-) -> None:
+def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wanted) -> None:
     loader = loop.dataloader
     dataset = loader.dataset
     counted = hasattr(dataset, '__getitem__') and hasattr(dataset, '__len__')
@@ -187,6 +217,7 @@ def _try_loop(
             set_metainfo(evaluator, with_sizes(evaluator.dataset_meta, ends))
         error, names = _try_metrics(evaluator, ids)
         if error is None:
+            _check_rule(wanted, names)
             if _all_give(evaluator, names) and (parts or needs_no_more(evaluator)):
                 _check_wanted(wanted, names)
             return
@@ -201,13 +232,11 @@ def _try_loop(
                 ids.append(_process(loader, samples[start : start + size], step, loop, name))
             error, _ = _try_metrics(evaluator, ids)
     if error is not None:
-        print_log(
-            f'fan_mm: {mistake} (on few samples; perhaps not on all)', 'current', logging.WARNING
-        )
+        warn(f'fan_mm: {mistake} (on few samples; perhaps not on all)')
 
 
 def _indices(loader: DataLoader, total: int) -> Sequence:
-    """What a loader takes its samples by: numbers, or (video, frame) of mmdet's TrackImgSampler."""
+    """The indices of a loader's samples: numbers, or (video, frame) of mmdet's TrackImgSampler."""
     sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
     if not isinstance(sampler, DefaultSampler | SequentialSampler):
         own = list(itertools.islice(iter(copy.copy(sampler)), total))
@@ -240,7 +269,7 @@ def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
         if truth is not None and len(truth) > total:
             text = f'{name}_evaluator: the annotation file of {type(metric).__name__} has {len(truth)} images'
             text += f', the dataset {total}: objects in the others count as missed'
-            print_log(f'fan_mm: {text}', 'current', logging.WARNING)
+            warn(f'fan_mm: {text}')
 
 
 def _say_joined_twice(evaluator: Evaluator, dataset: Any, name: str) -> None:
@@ -251,7 +280,7 @@ def _say_joined_twice(evaluator: Evaluator, dataset: Any, name: str) -> None:
     except Exception:  # an own dataset, whose samples may be anything
         return
     for line in lines:
-        print_log(f'fan_mm: {line}', 'current', logging.WARNING)
+        warn(f'fan_mm: {line}')
 
 
 def _process(
@@ -268,16 +297,19 @@ def _process(
         with autocast(enabled=loop.fp16):
             outputs = without_losses(step(batch))
     except Exception as error:  # whatever a model may raise
-        which = 'a batch of images of several sizes' if several_sizes else 'the first batch'
-        hint = '; resize or crop them in the pipeline, or set batch_size=1' if several_sizes else ''
-        raise InputError(
-            f'{name}_dataloader: the model fails on {which}: {one_line(error)}{hint}'
-        ) from error
+        raise InputError(f'{name}_dataloader: {model_fails(error, several_sizes)}') from error
     if name == 'test':  # while training they may be what they are
         check_outputs(outputs)
         check_labels(outputs, _some_labels(loader.dataset), loop.evaluator)
-        if warning := unknown_classes(outputs, getattr(loader.dataset, 'metainfo', None)):
-            print_log(f'fan_mm: {name}_dataloader: {warning}', 'current', logging.WARNING)
+        dataset: Any = loader.dataset
+        every = _some_labels(dataset, len(dataset))
+        for warning in (
+            unknown_classes(outputs, getattr(loader.dataset, 'metainfo', None)),
+            classes_without_images(outputs, every, loop.evaluator),
+            scores_below_a_threshold(outputs, loop.evaluator),
+        ):
+            if warning:
+                warn(f'fan_mm: {name}_dataloader: {warning}')
     try:
         loop.evaluator.process(data_samples=outputs, data_batch=batch)
     except Exception as error:  # whatever a metric may raise
@@ -288,10 +320,10 @@ def _process(
     return [sample.get('img_id') if hasattr(sample, 'get') else None for sample in outputs]
 
 
-def _some_labels(dataset: Any) -> Iterator[Any]:
+def _some_labels(dataset: Any, most: int = _LABELS) -> Iterator[Any]:
     """Class labels that a classification dataset gives some of its samples, evenly spaced."""
     with contextlib.suppress(Exception):  # an own dataset, which may be none of mmengine's
-        for index in range(0, len(dataset), max(1, len(dataset) // _LABELS)):
+        for index in range(0, len(dataset), max(1, len(dataset) // most)):
             yield dataset.get_data_info(index).get('gt_label')
 
 
@@ -322,9 +354,24 @@ def _all_give(evaluator: Evaluator, names: Sequence[str]) -> bool:
     return bool(names) and all(any(f'{p}/' in name for name in names) for p in prefixes)
 
 
-def _check_wanted(wanted: Sequence[tuple[str, str]], names: Sequence[str]) -> None:
+def _check_rule(wanted: Wanted, names: Sequence[str]) -> None:
+    """Find out now that nobody says whether more is better of the score by which a hook chooses."""
+    for place, hook in wanted:
+        if isinstance(hook, CheckpointHook) and names:
+            try:
+                copy.copy(hook)._init_rule(hook.rules, [names[0]])
+            except ValueError:
+                raise InputError(
+                    f"{place}: 'auto' chooses by {names[0]}, of which mmengine does not know whether more is better: "
+                    "set rule='greater' or 'less' beside it"
+                ) from None
+
+
+def _check_wanted(wanted: Wanted, names: Sequence[str]) -> None:
     """Find out now what would end a training with its first validation, or never take effect."""
     for place, name in wanted:
+        if isinstance(name, CheckpointHook):
+            continue
         if name not in names and not name.startswith('robustness/') and 'loss' not in name:
             near = difflib.get_close_matches(name, names, 1, 0.3)
             hint = f'did you mean {near[0]}? ' if near else ''

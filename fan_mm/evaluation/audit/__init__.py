@@ -52,7 +52,7 @@ _GUESSES = ('clean score', 'one class everywhere')
 def joined(
     audits: Mapping[str, Mapping[str, Any]], clean: str, records: Mapping[str, CellRecord]
 ) -> dict[str, Any]:
-    """The audits of several conditions, each the clean cell of a sweep, as one, and what they say of each other.
+    """Join the audits of several conditions, each the clean cell of a sweep, and compare the conditions.
 
     That a model only guesses in a condition is a result; that it does in most of them, or in all where
     there are no clean images, is a finding, as it is on these.

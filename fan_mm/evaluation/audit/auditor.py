@@ -1,11 +1,9 @@
 """The audit's side of a sweep: what it watches in each cell, and what it says after the clean one."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.evaluator import Evaluator
-from mmengine.logging import print_log
 from torch import nn
 
 from fan_mm.evaluation.audit import Facts, audit, in_words
@@ -14,20 +12,13 @@ from fan_mm.evaluation.audit.evidence import Seen, merged
 from fan_mm.evaluation.audit.watch import Watch
 from fan_mm.evaluation.cell_dataset import metainfo_of
 from fan_mm.evaluation.cells import CLEAN, Cell
+from fan_mm.logs import warn
 
 _IGNORED = 255  # of mmseg's labels, where no metric says another value
 
 
 class Auditor:
-    """Watches the cells of a sweep.
-
-    Args:
-        model: of the sweep.
-        evaluator: of the sweep.
-        dataset: the clean one.
-        paths: of its images that are evaluated.
-        classes: their names; none where they are not known.
-    """
+    """Watches the cells of a sweep: its model, evaluator, clean dataset, and the paths and classes evaluated."""
 
     def __init__(
         self,
@@ -49,7 +40,7 @@ class Auditor:
         self.leaves_out = self.ignored in (label_map or {}).values()
 
     def watch(self, cell: Cell) -> Watch:
-        """Begin to look at a cell, on each rank."""
+        """Start watching a cell, on each rank."""
         return Watch(self.model, cell == CLEAN, self.ignored)
 
     def evidence(self, cell: Cell, parts: Sequence[Seen | None]) -> dict[str, Any]:
@@ -65,4 +56,4 @@ class Auditor:
         """Log what is found in the clean cell, before hours are spent on the others."""
         for finding in audit(facts)['findings']:
             text = f'audit, {finding["check"]}: {in_words(finding)}'
-            print_log(text, 'current', logging.WARNING)
+            warn(text)

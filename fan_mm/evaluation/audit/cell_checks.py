@@ -69,7 +69,7 @@ def same_scores(facts: Facts) -> Iterator[Finding]:
 
 
 def one_score(facts: Facts) -> Iterator[Finding]:
-    """One value that stands for most of the corrupted cells; of few images or objects it may well.
+    """One value that most of the corrupted cells have; with few images or objects that may be right.
 
     Of cells that are equal in all they have, other checks tell.
     """
@@ -118,7 +118,7 @@ def not_finite(facts: Facts) -> Iterator[Finding]:
 
 
 def severity_order(facts: Facts) -> Iterator[Finding]:
-    """A harder severity with a better score, by many standard errors of the difference."""
+    """A higher severity with a better score, by many standard errors of the difference."""
     levels = defaultdict(list)
     for record in facts.corrupted:
         if facts.score(record) is not None:
@@ -147,12 +147,12 @@ def severity_order(facts: Facts) -> Iterator[Finding]:
 
 
 def _rise(facts: Facts, low: CellRecord, high: CellRecord) -> float:
-    """What the second of two cells that have scores has more."""
+    """By how much the score of the second of two cells exceeds that of the first."""
     return (facts.score(high) or 0.0) - (facts.score(low) or 0.0)
 
 
 def _is_better(facts: Facts, low: CellRecord, high: CellRecord) -> bool:
-    """Whether the harder of two severities is clearly better."""
+    """Whether the score at the higher of two severities is clearly better."""
     rise = _rise(facts, low, high)
     if rise < _POINTS:
         return False
@@ -173,7 +173,7 @@ def clearly_above(per_image: PerImage, first: tuple[str, int], second: tuple[str
 
 
 def loading(facts: Facts) -> Iterator[Finding]:
-    """Cells for which the loader gave one image again and again, or blank ones."""
+    """Cells for which the loader returned the same image repeatedly, or blank ones."""
     clean = facts.seen_clean
     usual = clean.get('distinct', 0)
     for record in facts.done:
@@ -229,7 +229,7 @@ def _usual_seconds(facts: Facts, record: CellRecord) -> float | None:
 
 
 def _much_faster(facts: Facts, record: CellRecord) -> str | None:
-    """How much faster a cell was than those beside it, if it was much."""
+    """How much faster a cell was than its neighbours, if it was much faster."""
     usual = _usual_seconds(facts, record)
     if usual is None or record.seconds * _FACTOR > usual:
         return None

@@ -21,7 +21,7 @@ _UNITS = {'segmentation': 'pixels', 'classification': 'images', 'detection': 'ob
 
 
 def one_class(facts: Facts) -> Iterator[Finding]:
-    """One class predicted nearly everywhere, in more cells or in other ones than hard ones.
+    """One class predicted nearly everywhere, in several cells or in cells that are not hard.
 
     A weak model may end so at the highest severities; a broken sweep does so in the clean cell, in
     most corruptions, or at a severity below one where it does not.
@@ -81,7 +81,7 @@ def _is_everywhere(facts: Facts, record: CellRecord) -> bool:
 
 
 def label_values(facts: Facts) -> Iterator[Finding]:
-    """Labels that are no class, or mostly left out."""
+    """Labels that are no class, or mostly ignored."""
     seen = facts.seen_clean
     labels, units = seen.get('labels', 0), _UNITS.get(facts.task, 'labels')
     if outside := seen.get('outside'):
@@ -109,7 +109,7 @@ def label_values(facts: Facts) -> Iterator[Finding]:
 
 
 def unknown_classes(facts: Facts) -> Iterator[Finding]:
-    """Predictions of classes that the dataset does not have: the model counts others than the labels."""
+    """Predictions of classes that the dataset does not have: the model has other classes than the labels."""
     seen, units = facts.seen_clean, _UNITS.get(facts.task, 'predictions')
     unknown = seen.get('unknown', 0)
     known = sum(seen.get('predicted', ()))
@@ -129,7 +129,7 @@ def unknown_classes(facts: Facts) -> Iterator[Finding]:
 
 
 def class_order(facts: Facts) -> Iterator[Finding]:
-    """Classes that are taken for each other, so that the order of their names must be another one."""
+    """Classes that are confused with each other as a whole: the order of their names probably differs."""
     seen = facts.seen_clean
     truth, taken = seen.get('truth'), seen.get('taken_for', ())
     if not truth or not sum(truth):
@@ -164,7 +164,7 @@ def class_order(facts: Facts) -> Iterator[Finding]:
 
 
 def chance(facts: Facts) -> Iterator[Finding]:
-    """A clean score that guessing would give."""
+    """A clean score no better than guessing."""
     clean = facts.clean
     score = facts.score(clean) if clean else None
     if clean is None or score is None:

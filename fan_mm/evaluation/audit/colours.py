@@ -1,13 +1,11 @@
 """The clean score of a few images with red and blue swapped, beside the plain one."""
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.evaluator import Evaluator
-from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.runner.amp import autocast
 from torch import Tensor, nn
@@ -21,6 +19,7 @@ from fan_mm.evaluation.bootstrap import LEVEL, PerImage, interval
 from fan_mm.evaluation.cell_dataset import batch_size_of
 from fan_mm.evaluation.collected import Scores
 from fan_mm.evaluation.scores import compute_scores
+from fan_mm.logs import warn
 
 _PLAIN, _EXCHANGED = ('plain', 0), ('exchanged', 0)
 _UPPER = (1 + LEVEL) / 2
@@ -85,17 +84,7 @@ def exchanged_in_some(
     image_ids: Sequence[Any],
     fp16: bool,
 ) -> dict[str, Any] | None:
-    """`exchanged_colours` of some images of a dataset; None, and a line in the log, where it fails.
-
-    Args:
-        places: of the images in the dataset.
-        model: with mmengine's ``test_step``.
-        dataset: whose images are clean at these places.
-        loader: whose batches they are put together like.
-        evaluator: that knows its dataset; left as it was.
-        image_ids: of the images, in their order.
-        fp16: evaluate under autocast.
-    """
+    """`exchanged_colours` of some images of a dataset; None, and a line in the log, where it fails."""
     size, collate = batch_size_of(loader), loader.collate_fn
 
     def load() -> list[Any]:
@@ -105,12 +94,12 @@ def exchanged_in_some(
     try:
         return exchanged_colours(model, load, evaluator, image_ids, fp16)
     except Exception as error:  # whatever a metric may raise on a few images
-        print_log(f'--audit-colours: {one_line(error)}', 'current', logging.WARNING)
+        warn(f'--audit-colours: {one_line(error)}')
         return None
 
 
 def _of_few(draws: np.ndarray, images: int) -> list[float] | None:
-    """The interval of resampled differences, as wide as it must be for so few images.
+    """The interval of resampled differences, widened for the small number of images.
 
     Resamples without an object have no score. Resampling alone makes too little of the chance that all
     of a handful of images agree; Student's t with the degrees of freedom that there are does not.
@@ -142,7 +131,7 @@ def _scores(
 
 
 def _exchanged(inputs: Any) -> Any:
-    """Inputs with the first and the last of three channels exchanged, in whatever they are held."""
+    """Inputs with the first and the last of three channels swapped, in any container."""
     if isinstance(inputs, Tensor) and inputs.ndim > 2 and inputs.shape[-3] == 3:
         return inputs.flip(-3)
     if isinstance(inputs, list | tuple):

@@ -13,7 +13,7 @@ from fan_mm.evaluation.audit.finding import Finding, some
 
 
 def same_pictures(records: Records, clean: str) -> Iterator[Finding]:
-    """Conditions in which the model got the same pictures, in whatever order and under whatever names."""
+    """Conditions in which the model got the same images, in any order and under any names."""
     for names in same_evidence(records, 'contents'):
         others = [name for name in names if name != clean]
         of_clean = len(others) < len(names)
@@ -40,7 +40,7 @@ def same_scores(records: Records, clean: str) -> Iterator[Finding]:
 
 
 def one_score(records: Records, clean: str) -> Iterator[Finding]:
-    """One value that stands for most of the conditions of a segmenter."""
+    """One value that most of the conditions of a segmenter have."""
     equal = equal_ones(records, 'contents')
     scores = {
         name: record.metrics.get('mIoU')

@@ -23,11 +23,6 @@ _IMAGENET = 1000  # classes
 def cropped_twice(dataset: Any, paths: Sequence[str], classes: int) -> dict[str, Any] | None:
     """The size of images that are cropped twice.
 
-    Args:
-        dataset: clean, with a pipeline.
-        paths: of its images.
-        classes: number of its classes.
-
     Returns:
         'size', width and height, and 'looked_at', of how many images; None where all is well, or
         nothing can be told.

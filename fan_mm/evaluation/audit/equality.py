@@ -14,7 +14,7 @@ Records = Mapping[str, CellRecord]  # those with a result
 
 
 def same_evidence(records: Records, kind: str) -> list[tuple[str, ...]]:
-    """Names of two or more records for which one thing was seen; those without it are left out.
+    """Names of two or more records with the same evidence; records without it are left out.
 
     Args:
         records: by their names.
@@ -39,7 +39,7 @@ def same_to_the_last_digit(records: Records, pictures: str) -> Iterator[tuple[st
 
 
 def equal_ones(records: Records, pictures: str) -> set[str]:
-    """Names of the records that are equal to another one, in their images or in all scores."""
+    """Names of the records that equal another one, in their images or in all scores."""
     groups = (
         *same_evidence(records, pictures),
         *same_evidence(records, 'scores'),

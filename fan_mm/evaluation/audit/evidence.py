@@ -37,7 +37,7 @@ class Seen:
 
 
 def merged(parts: Sequence[Seen | None], classes: int | None) -> dict[str, Any]:
-    """What all ranks saw of a cell, for its record.
+    """Merge what all ranks saw of a cell, for its record.
 
     Args:
         parts: of the ranks, in any order.

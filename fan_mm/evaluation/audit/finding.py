@@ -99,5 +99,5 @@ def names_of(cells: Sequence[Cell | CellRecord]) -> tuple[str, ...]:
 
 
 def some(names: Iterable[str]) -> str:
-    """Names in a sentence; of many the first ones."""
+    """Names in a sentence; only the first ones if there are many."""
     return few_and_more(names, 4)

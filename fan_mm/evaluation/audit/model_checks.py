@@ -7,7 +7,7 @@ from fan_mm.evaluation.cells import CLEAN
 
 
 def batch_norms(facts: Facts) -> Iterator[Finding]:
-    """Batch norms that take their statistics from the batch."""
+    """Batch norms that use the statistics of the batch."""
     found = [record for record in facts.done if record.evidence.get('batch_norms')]
     if found:
         layers = found[0].evidence['batch_norms']
@@ -21,7 +21,7 @@ def batch_norms(facts: Facts) -> Iterator[Finding]:
 
 
 def unset_layers(facts: Facts) -> Iterator[Finding]:
-    """Layers that take part and are as a new model has them."""
+    """Layers that are used and still have the values of a new model."""
     if layers := facts.seen_clean.get('unset'):
         yield Finding(
             'weights of the model',
@@ -34,7 +34,7 @@ def unset_layers(facts: Facts) -> Iterator[Finding]:
 
 
 def cropped_twice(facts: Facts) -> Iterator[Finding]:
-    """Pictures that were cropped when they were written, and are cropped again."""
+    """Images that were cropped when they were written, and are cropped again."""
     if crop := facts.seen_clean.get('cropped_twice'):
         size = '{}x{}'.format(*crop['size'])
         yield Finding(
@@ -48,7 +48,7 @@ def cropped_twice(facts: Facts) -> Iterator[Finding]:
 
 
 def colours(facts: Facts) -> Iterator[Finding]:
-    """A score that rises when red and blue are exchanged."""
+    """A score that rises when red and blue are swapped."""
     seen = facts.colours
     if not seen or seen['exchanged'] is None or seen['plain'] is None:
         return

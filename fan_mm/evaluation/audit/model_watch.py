@@ -1,7 +1,6 @@
 """What a model shows while it predicts: batch norms that still learn, layers that nobody has set."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,11 +27,9 @@ class ModelWatch:
         self.ran: set[str] = set()
         self.unset = unset_layers(self.model) if clean else {}
         self.handles = [
-            layer.register_forward_hook(self._note(name)) for name, layer in self.unset.items()
+            layer.register_forward_hook(lambda *_, name=name: self.ran.add(name))
+            for name, layer in self.unset.items()
         ]
-
-    def _note(self, name: str) -> Callable[..., None]:
-        return lambda *_: self.ran.add(name)
 
     def end(self) -> dict[str, list[str]]:
         """What was found, by the names of layers; empty where all is well.
@@ -60,7 +57,7 @@ def _batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
 
 
 def _statistics(model: nn.Module) -> dict[str, float]:
-    """A number for each batch norm that changes when it learns."""
+    """A number for each batch norm that changes when its statistics are updated."""
     sums = {
         name: norm.running_mean.double().sum() + norm.running_var.double().sum()
         for name, norm in _batch_norms(model).items()
@@ -70,7 +67,7 @@ def _statistics(model: nn.Module) -> dict[str, float]:
 
 
 def unset_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers of a model whose parameters are what a new layer has.
+    """The layers of a model whose parameters equal those of a new layer.
 
     No training leaves them so: norms with weights of exactly 1 and biases of exactly 0, biases of
     exactly 0 in a head, weights of the uniform distribution that torch draws from.

@@ -71,13 +71,7 @@ class Watch:
             self.seen.waited += time.monotonic() - start
 
     def take(self, positions: Sequence[int], batch: Any, outputs: Any) -> None:
-        """Look at a batch.
-
-        Args:
-            positions: of its samples, in the sweep's order.
-            batch: from the loader.
-            outputs: the predicted data samples.
-        """
+        """Look at a batch."""
         if self.seen is None:
             return
         try:
@@ -94,9 +88,8 @@ class Watch:
             return
         pictures = list(inputs)
         if len(pictures) != len(positions) or not all(isinstance(p, Tensor) for p in pictures):
-            # several forms of an image, for test-time augmentation
-            positions, pictures = positions[:1], [torch.stack(_same_size(_tensors(inputs)))]
-        for position, picture in zip(positions, pictures, strict=True):
+            pictures = _several_forms(pictures, len(positions))
+        for position, picture in zip(positions[: len(pictures)], pictures, strict=True):
             few = picture
             if picture.ndim > 1:
                 step = max(1, min(picture.shape[-2:]) // _SIDE)
@@ -130,8 +123,17 @@ class Watch:
             _count(seen.predicted, predicted[truth != IGNORED])
 
 
+def _several_forms(inputs: list, number: int) -> list[Tensor]:
+    """Of each of so many images its forms for test-time augmentation as one: a batch has one list for each form."""
+    if number > 1 and all(len(form) == number for form in inputs):
+        forms = [[form[i] for form in inputs] for i in range(number)]
+    else:
+        forms = [_tensors(inputs)]
+    return [torch.stack(_same_size(tensors)) for tensors in forms]
+
+
 def _same_size(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """As many pixels of each of several tensors."""
+    """The same number of pixels of each of several tensors."""
     few = min((t.numel() for t in tensors), default=0)
     return [t.flatten()[:few] for t in tensors]
 
@@ -143,7 +145,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def _on_cpu(tensors: Sequence[Tensor]) -> list[np.ndarray]:
-    """Arrays of tensors, of those on a GPU at once if they have one shape."""
+    """Arrays of tensors; those on a GPU are copied together if they have one shape."""
     if len(tensors) > 1 and len({t.shape for t in tensors}) == 1:
         tensors = list(torch.stack(list(tensors)).cpu())
     return [(t.float() if t.is_floating_point() else t).cpu().numpy() for t in tensors]
@@ -154,7 +156,7 @@ def _checksum(array: np.ndarray) -> int:
 
 
 def _part(sample: Any, *names: str) -> Any:
-    """A part of a data sample by its names; None if it has none."""
+    """A part of a data sample by the names on the way to it; None if there is none."""
     for name in names:
         if not hasattr(sample, 'get'):
             return None
@@ -163,7 +165,7 @@ def _part(sample: Any, *names: str) -> Any:
 
 
 def _scores_of(sample: Any) -> Tensor | None:
-    """The scores in a prediction, of maps those of few pixels; None if it has none."""
+    """The scores in a prediction, for score maps those of a few pixels; None if it has none."""
     logits = _part(sample, 'seg_logits', 'data')
     if isinstance(logits, Tensor):
         step = max(1, min(logits.shape[-2:]) // _SIDE)
@@ -209,7 +211,7 @@ def _of_picture(sample: Any) -> Classes | None:
 
 
 def _of_objects(sample: Any, clean: bool) -> Classes | None:
-    """Classes of sure detections; in the clean cell also of the objects that they overlap most."""
+    """Classes of confident detections; in the clean cell also of the objects that they overlap most."""
     labels, scores, boxes = (
         _part(sample, 'pred_instances', name) for name in ('labels', 'scores', 'bboxes')
     )

@@ -102,7 +102,7 @@ def sums_of_labels(
 
 
 def log_of(probabilities: Tensor) -> Tensor:
-    """Logarithms, finite for probabilities of 0, which are what a smaller one than float32's is."""
+    """Logarithms of probabilities; finite for a probability of 0, which may have been too small for float32."""
     return probabilities.clamp_min(_LEAST).log_()
 
 
@@ -115,7 +115,7 @@ def _check_labels(labels: Tensor, classes: int) -> None:
 
 
 def _reduced(scores: Tensor, labels: Tensor, temperatures: Sequence[float]) -> Tensor:
-    """What the measures of P samples follow from, without their classes.
+    """What the measures of P samples need of their scores, without the classes.
 
     Few operations, each on all classes: this is where the time goes.
 
@@ -180,7 +180,7 @@ def _units(values: Tensor) -> Tensor:
 
 
 def _added_up(sample: tuple[Tensor, ...], valid: Tensor) -> Tensor:
-    """The sums ``(SIZE,)`` of samples ``(P,)``, whatever is not valid left out."""
+    """The sums ``(SIZE,)`` over the valid ones of samples ``(P,)``."""
     bins, right, confidence, nll, brier = sample
     if not valid.all():
         bins, right, confidence, nll, brier = (s[valid] for s in sample)

@@ -16,7 +16,7 @@ from fan_mm.evaluation.calibration.measures import log_of
 
 
 def forgetful(model: Any) -> BaseTTAModel | None:
-    """The ``SegTTAModel`` that a model is, perhaps wrapped; None if it keeps what it predicts from."""
+    """The ``SegTTAModel`` that a model is or wraps; None if the model keeps the scores it predicts from."""
     model = unwrapped(model)
     if not isinstance(model, BaseTTAModel):
         return None
@@ -28,10 +28,6 @@ def predict(model: Any, batch: Any) -> list:
     """``model.test_step``; a `forgetful` model's samples have the merged scores.
 
     They are logarithms of probabilities, so that their softmax is the probabilities.
-
-    Args:
-        model: with mmengine's ``test_step``.
-        batch: from the loader.
     """
     merging = forgetful(model)
     if merging is None:

@@ -56,7 +56,7 @@ def _of_set(
     draws: Mapping[ShiftCell, np.ndarray],
     variants: Sequence[str],
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Variant -> measure -> a number over conditions, with its interval, or which it lacks."""
+    """Variant -> measure -> a number over conditions, with its interval, or the conditions it lacks."""
     missing = [str(cell) for cell in cells if cell not in sums]
     if missing:
         values = np.full((len(variants), len(MEASURES)), np.nan)

@@ -102,7 +102,9 @@ class SweepCalibration:
             found = fit_on_pictures(model, self.fit_on, loader, ignored, fp16)
 
         def kept() -> Temperature:
-            _store(folder, found, protocol)
+            if folder:  # for a resumed sweep
+                content = {'protocol': protocol, **found.as_dict()}
+                write_whole(folder / TEMPERATURE, json.dumps(content, indent=1) + '\n')
             return found
 
         self.use(by_rank_0(kept, folder or ''))  # the same on all ranks, to the last digit
@@ -127,13 +129,7 @@ class SweepCalibration:
         keys: np.ndarray,
         statistics: Mapping[Cell, np.ndarray],
     ) -> PerImage | None:
-        """Add the calibration to the content of results.json.
-
-        Args:
-            results: modified in place.
-            scope: of the sweep.
-            keys: names of the images.
-            statistics: per finished cell.
+        """Add the calibration to the content of results.json, from the statistics of the finished cells.
 
         Returns:
             What calibration.npz holds; None where no cell is finished.
@@ -155,7 +151,7 @@ class SweepCalibration:
 
 
 def _stored(folder: Path | None) -> Temperature | None:
-    """The temperature that a sweep in a folder was begun with."""
+    """The temperature with which the sweep in a folder was started."""
     try:
         content = json.loads((folder / TEMPERATURE).read_text()) if folder else None
         if not content:
@@ -164,10 +160,3 @@ def _stored(folder: Path | None) -> Temperature | None:
         return Temperature(**{**content, 'nll': tuple(content['nll'])})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def _store(folder: Path | None, temperature: Temperature, protocol: str) -> None:
-    """Store a temperature for a resumed sweep."""
-    if folder:
-        content = {'protocol': protocol, **temperature.as_dict()}
-        write_whole(folder / TEMPERATURE, json.dumps(content, indent=1) + '\n')

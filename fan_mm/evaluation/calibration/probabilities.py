@@ -15,7 +15,7 @@ _SUMS_OF_MASKS = ('MaskFormerHead', 'Mask2FormerHead', 'SideAdapterCLIPHead')
 
 
 def probabilities_of(model: Any, task: str) -> str:
-    """What the probabilities are of which a sweep measures the calibration.
+    """What the probabilities are whose calibration a sweep measures.
 
     Args:
         model: with mmengine's ``test_step``, perhaps wrapped.

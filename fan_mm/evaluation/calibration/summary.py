@@ -35,13 +35,7 @@ def of_cells(
 
 
 def of_sums(sums: np.ndarray, draws: np.ndarray, variants: Sequence[str]) -> dict[str, Any]:
-    """The calibration of samples, see `of_cells`.
-
-    Args:
-        sums: ``(V, SIZE)`` of them.
-        draws: ``(R, V, 3)`` resampled values.
-        variants: V names.
-    """
+    """The calibration of samples, see `of_cells`, from their sums ``(V, SIZE)`` and resampled values ``(R, V, 3)``."""
     found = of_values(calibration(sums), draws, variants)
     return {
         variant: found[variant] | {'bins': _bins(sums[v])} for v, variant in enumerate(variants)
@@ -51,13 +45,7 @@ def of_sums(sums: np.ndarray, draws: np.ndarray, variants: Sequence[str]) -> dic
 def of_values(
     values: np.ndarray, draws: np.ndarray, variants: Sequence[str]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Variant -> measure -> 'value' and 'interval'.
-
-    Args:
-        values: ``(V, 3)``.
-        draws: ``(R, V, 3)`` resampled ones.
-        variants: V names.
-    """
+    """Variant -> measure -> 'value' and 'interval', from values ``(V, 3)`` and resampled ones ``(R, V, 3)``."""
     return {
         variant: {
             measure: {'value': _known(values[v, m]), 'interval': interval(draws[:, v, m])}
@@ -68,12 +56,7 @@ def of_values(
 
 
 def of_set(sums: np.ndarray, variants: Sequence[str]) -> dict[str, Any]:
-    """The calibration of one test set, see `of_cells`.
-
-    Args:
-        sums: per image ``(N, V, SIZE)``.
-        variants: V names.
-    """
+    """The calibration of one test set, see `of_cells`, from sums per image ``(N, V, SIZE)``."""
     per_image = PerImage('calibration', np.arange(len(sums)), {CLEAN: sums})
     return of_cells(per_image, per_image.resampled(), variants)[CLEAN]
 
@@ -107,12 +90,6 @@ def summarize_calibration(
     scope: Scope, cells: Mapping[Cell, Mapping], draws: Draws, variants: Sequence[str]
 ) -> dict[str, Any]:
     """The 'summary' of the 'calibration' of results.json.
-
-    Args:
-        scope: what was to be evaluated.
-        cells: from `of_cells`.
-        draws: resampled values per cell.
-        variants: V names.
 
     Returns:
         Variant -> measure -> 'clean' and 'mean' (see `Figure.evaluate`), 'corruptions' and 'groups'

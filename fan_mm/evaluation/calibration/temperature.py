@@ -52,12 +52,7 @@ class Temperature:
 
 
 class Samples:
-    """Logits and labels of a part of the pixels of each image, or of images.
-
-    Args:
-        pictures: how many there will be.
-        ignore_index: label of pixels that do not count.
-    """
+    """Logits and labels of a part of the pixels of each image, or of images."""
 
     def __init__(self, pictures: int, ignore_index: int = 255) -> None:
         self.pictures = pictures
@@ -148,13 +143,7 @@ def fit_on_pictures(
 
 
 def mean_nll(logits: Tensor, labels: Tensor, temperature: float) -> float:
-    """Mean of -log p of the labels, nats.
-
-    Args:
-        logits: ``(C, P)``.
-        labels: ``(P,)``.
-        temperature: the logits are divided by it.
-    """
+    """Mean of -log p of the labels ``(P,)``, nats, where a temperature divides the logits ``(C, P)``."""
     losses = []
     for part, truth in zip(logits.split(2**16, dim=1), labels.split(2**16), strict=True):
         scaled = part.double() / temperature

@@ -8,9 +8,5 @@ from typing import Any
 
 @functools.cache
 def facts(name: str) -> Any:
-    """The content of a file of this folder, read once.
-
-    Args:
-        name: without ``.json``.
-    """
+    """The content of a file of this folder, named without ``.json``; read once."""
     return json.loads(resources.files(__package__).joinpath(f'{name}.json').read_bytes())

@@ -48,17 +48,11 @@ _SIDEWAYS = 5  # from here on, width and height are exchanged
 def check_fit(
     images: PremadeImages, cells: Sequence[Cell], clean_paths: Sequence[str], dataset: Any
 ) -> None:
-    """Make sure that copies have the sizes of their originals, and are turned as those.
+    """Check that copies have the sizes and the orientation of their originals.
 
     Every original is compared with one of its copies, and a copy of every cell is, up to `_MOST` of
     them. The images of ImageNet-C are crops: for a classifier, sizes that are all the same will do,
     and must be where its pipeline crops, because copies are not cropped again.
-
-    Args:
-        images: the copies, all there.
-        cells: that will be read.
-        clean_paths: of the originals.
-        dataset: whose pipeline loads both.
 
     Raises:
         InputError: a copy does not fit; says which, and why.
@@ -75,7 +69,8 @@ def check_fit(
         if size is None:
             raise InputError(f'{copy} is empty, damaged or not an image: generate it again')
         sizes.setdefault(size, copy)
-        orientation = _orientation(Path(clean))
+        header = _header(Path(clean))
+        orientation = header.orientation if header else 1
         if wanted is not None and size != wanted:
             unfit = unfit or _other_size(copy, size, clean, wanted, orientation)
         elif orientation > 1 and loader and turned < _TURNED:
@@ -122,21 +117,10 @@ def _header(file: Path) -> Header | None:
     return read_header(file)
 
 
-def _orientation(file: Path) -> int:
-    header = _header(file)
-    return header.orientation if header else 1
-
-
 def _loaded_size(
     loader: Loader | None, applied: dict[str, bool], file: Path
 ) -> tuple[int, int] | None:
-    """Width and height of an image as it is loaded; None if it cannot be read.
-
-    Args:
-        loader: of the pipeline; None for mmcv's default.
-        applied: suffix -> whether the loader applies orientations, where that is known already.
-        file: of the image.
-    """
+    """Width and height of an image as it is loaded; None if it cannot be read."""
     header = _header(file)
     if header is None:
         image = None if loader is None else load(loader, file)
@@ -152,7 +136,7 @@ def _loaded_size(
 
 
 def _alike(clean: np.ndarray | None, copy: np.ndarray | None, orientation: int) -> bool:
-    """Whether a copy is turned as its original, as far as the images show it."""
+    """Whether a copy has the orientation of its original, as far as the images show it."""
     if clean is None or copy is None:
         return True
     clean, copy = _thumb(clean), _thumb(copy)
@@ -181,7 +165,7 @@ def _check_colours(loader: Loader, pairs: Sequence[tuple[str, Path]]) -> None:
 
 
 def _blueness(image: np.ndarray | None) -> np.ndarray | None:
-    """What blue exceeds red by in a small square image, of mean 0 and variance 1; None without colours."""
+    """Blue minus red in a small square image, of mean 0 and variance 1; None without colours."""
     if image is None or image.ndim != 3 or image.shape[2] < 3:
         return None
     # as floats: OpenCV does not scale all kinds of numbers

@@ -50,7 +50,7 @@ _ALIGNED = 64  # bytes
 
 
 def check_image_cache(where: str | os.PathLike) -> None:
-    """Find a place that is none.
+    """Refuse a place where no images can be kept.
 
     Raises:
         InputError: it is neither 'auto' nor 'off' nor a folder that may be written into.
@@ -202,19 +202,19 @@ def _unpacked(file: memoryview) -> Any:
 # --------------------------------------------------------------------------------- the transforms
 
 
+@dataclass(frozen=True)
 class KeptStart:
     """A pipeline's transforms before the corruption, run once for each sample.
 
-    Args:
+    Attributes:
         transforms: of the pipeline.
         cache: where their samples are kept.
         number: of the pipeline among the dataset's.
     """
 
-    def __init__(self, transforms: Sequence[Callable], cache: ImageCache, number: int) -> None:
-        self.transforms = transforms
-        self.cache = cache
-        self.number = number
+    transforms: Sequence[Callable]
+    cache: ImageCache
+    number: int
 
     def __call__(self, results: dict) -> Any:
         """The sample as the transforms leave it, from the cache if it is there."""
@@ -251,7 +251,7 @@ def _digest(parts: Sequence[bytes | memoryview]) -> str:
 
 
 def _have_moved(states: tuple) -> bool:
-    """Whether something was drawn from the random generators since."""
+    """Whether random numbers have been drawn since."""
     return _digest(packed(states)) != _digest(packed(random_states()))
 
 
@@ -276,7 +276,7 @@ class _Plan:
 
 
 class _Probe:
-    """Stands for a pipeline's start and finds out whether it may be kept, and how large it is."""
+    """Replaces a pipeline's start to find out whether its result may be kept, and how large it is."""
 
     def __init__(self, transforms: Sequence[Callable]) -> None:
         self.transforms = transforms
@@ -355,7 +355,7 @@ def _cache_of_node(
 def _make(
     plan: _Plan, where: str | os.PathLike, stack: contextlib.ExitStack
 ) -> tuple[ImageCache | None, str]:
-    """A cache in the first place where the plan fits, and a word about it."""
+    """A cache in the first place where the plan fits, and a line that describes it."""
     why = '; '.join(plan.without)
     if not plan.starts:
         return None, f'no image cache: {why or "no image could be loaded for a test"}'
@@ -383,7 +383,7 @@ def _places(where: str | os.PathLike) -> list[Path]:
 
 
 def _own_folder(place: Path, stack: contextlib.ExitStack) -> Path:
-    """A new folder, which this process holds until the stack is left, and which is removed then.
+    """A new folder, locked by this process until the stack is left, and then removed.
 
     Raises:
         OSError: none can be made there.
@@ -399,7 +399,7 @@ def _own_folder(place: Path, stack: contextlib.ExitStack) -> Path:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, by another name, so that loader workers put nothing into it meanwhile."""
+    """Rename and remove a folder, so that loader workers cannot write into it meanwhile."""
     gone = folder.with_name(f'{folder.name}.gone')
     with contextlib.suppress(OSError):
         folder.rename(gone)

@@ -46,15 +46,9 @@ def flatten(transforms: Sequence) -> list:
 
 
 def insert(transforms: Sequence, step: Any, at: Callable[[Any], bool], after: bool) -> Transforms:
-    """A copy of a list of transforms with ``step`` beside the first transform that fits.
+    """A copy of a list of transforms with ``step`` before, or ``after``, the first transform for which ``at`` holds.
 
     Where none of the list fits, what lies inside its wrapping transforms is tried.
-
-    Args:
-        transforms: of a pipeline.
-        step: what to insert.
-        at: says whether a transform is the one.
-        after: insert after it, else before it.
 
     Returns:
         The new list; equal to the old one if nothing fits.

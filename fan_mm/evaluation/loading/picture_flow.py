@@ -10,6 +10,7 @@ import contextlib
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ _PROBE_SIZE = 256  # pixels; for third-party loaders that crop
 
 
 class Look:
-    """Stands in a pipeline, or in its place, and keeps the samples that come by."""
+    """A transform that keeps the samples that pass through it."""
 
     def __init__(self) -> None:
         self.seen: list[dict] = []
@@ -49,7 +50,7 @@ class Look:
 
 
 def copied(transforms: Sequence[Transform]) -> list[Transform]:
-    """Transforms to try with: what these open, a loader's workers will not share."""
+    """Copies of transforms for a trial, so that a loader's workers do not share the files that it opens."""
     try:
         return copy.deepcopy(list(transforms))
     except Exception:  # a third-party transform may hold objects that cannot be copied
@@ -88,10 +89,6 @@ def loader_and_packer(
 ) -> tuple[Transform | None, Transform | None, bool]:
     """The transform after which a sample has an image, and the one that makes a tensor of it.
 
-    Args:
-        transforms: of a pipeline.
-        sample: that it gets.
-
     Returns:
         Two of ``flatten(transforms)``, None for what none of them does; and whether the sample leaves
         the last transform with an image.
@@ -127,17 +124,17 @@ def loader_and_packer(
 # ------------------------------------------------------------------------------------- cropping
 
 
+@dataclass(frozen=True)
 class Frame:
     """Puts an image with a bright edge into the place of a sample's own.
 
-    Args:
+    Attributes:
         size: height and width of that image.
         edge: width of the edge in pixels.
     """
 
-    def __init__(self, size: tuple[int, int] = (224, 224), edge: int = 16) -> None:
-        self.size = size
-        self.edge = edge
+    size: tuple[int, int] = (224, 224)
+    edge: int = 16
 
     def __call__(self, results: dict) -> dict:
         """Replace the image by another one of its form."""
@@ -167,7 +164,9 @@ class Frame:
 # --------------------------------------------------------------------------------- colour order
 
 
-def colour_orders(transforms: Sequence[Transform], look: Look, sample: dict) -> set[str]:
+def colour_orders(
+    transforms: Sequence[Transform], look: Look, sample: dict, known: str | None = None
+) -> set[str]:
     """In which order a picture's colours are where ``look`` stands: 'rgb', 'bgr', both or neither.
 
     Neither if it has no colours there. A transform that takes the colours away changes no order.
@@ -176,13 +175,14 @@ def colour_orders(transforms: Sequence[Transform], look: Look, sample: dict) -> 
         transforms: of a pipeline, with ``look`` among or within them.
         look: see above.
         sample: of the dataset; its image is painted.
+        known: the order of an image that the sample has already, if its dataset says.
 
     Raises:
         InputError: a transform does not take a painted image.
     """
     held = picture_in(sample)
     if held is not None:
-        order = _order_in_file(held, sample.get('img_path')) or _by_convention(held)
+        order = known or _order_in_file(held, sample.get('img_path')) or _by_convention(held)
         sample = {**sample, 'img': _painted(held, order)}
     orders = _orders_seen(transforms, look, sample)
     if orders:
@@ -207,7 +207,7 @@ def _orders_seen(transforms: Sequence[Transform], look: Look, sample: dict) -> s
 
 
 def _with_lasting_paint(transforms: Sequence[Transform], look: Look) -> list[Transform]:
-    """Transforms that paint an image when it is loaded, and whenever its paint was covered."""
+    """Transforms that paint an image when it is loaded, and again whenever the paint was covered."""
 
     def lasting(transform: Transform) -> Transform:
         if transform is look:
@@ -233,7 +233,7 @@ def _with_lasting_paint(transforms: Sequence[Transform], look: Look) -> list[Tra
 
 
 def _painted(image: Any, order: str) -> Any:
-    """An image's like in one colour; itself if it has no colours."""
+    """An image of the same form in one colour; itself if it has no colours."""
     try:
         pixels = np.full_like(pixels_of(image), 255)  # which alpha stays
     except InputError:  # not our business: nothing will be corrupted in this form
@@ -262,18 +262,12 @@ def _painted_order(image: Any) -> str | None:
 
 
 def _by_convention(image: Any) -> str:
-    """What is meant where nothing tells the order: Pillow has red first, arrays in mm have blue."""
+    """The usual order where nothing shows it: Pillow has red first, arrays in mm have blue."""
     return 'rgb' if isinstance(image, Image.Image) else 'bgr'
 
 
 def _order_of_loader(loader: Transform, sample: dict, loaded: Any) -> str | None:
-    """In which order a loader leaves the colours.
-
-    Args:
-        loader: the transform.
-        sample: that it got.
-        loaded: the image that it loaded.
-    """
+    """In which order a loader leaves the colours."""
     path = sample.get('img_path')
     look = Look()
     with painted_file(path) as file:

@@ -8,15 +8,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.nested_transforms import flatten
 from fan_mm.evaluation.loading.picture_flow import Look, colour_orders, copied
-from fan_mm.evaluation.pipelines import (
-    as_the_model_gets_it,
-    first_sample,
-    is_loader,
-    landmarks_of,
-)
+from fan_mm.evaluation.pipelines import as_the_model_gets_it, first_sample, is_loader, landmarks_of
 from fan_mm.images import read_image
 from fan_mm.picture_files import refuse_cut
 
@@ -46,13 +42,15 @@ def red_first(dataset: Any) -> bool:
         return False
     placed = as_the_model_gets_it(transforms, look, landmarks_of(transforms, dataset, sample))
     try:
-        return colour_orders(copied(placed), look, sample) == {'rgb'}
+        # CIFAR's files, of which mmpretrain takes the arrays as they are, have red first
+        held = 'rgb' if base_named(type(dataset), 'CIFAR10', 'mmpretrain') else None
+        return colour_orders(copied(placed), look, sample, held) == {'rgb'}
     except InputError:  # a transform that takes no painted image
         return False
 
 
 def _inside(dataset: Any) -> Any:
-    """The first dataset in a wrapper; None in what is none, or wraps in a way of its own."""
+    """The first dataset in a wrapper; None if it is no wrapper, or wraps in another way."""
     several = getattr(dataset, 'datasets', None)
     if isinstance(several, list | tuple) and several:
         return several[0]
@@ -60,7 +58,7 @@ def _inside(dataset: Any) -> Any:
 
 
 def refuse_cut_pictures(dataset: Any) -> None:
-    """Let a built dataset refuse images and label maps that are cut short, rather than load a part of them.
+    """Let a built dataset refuse truncated images and label maps, rather than load a part of them.
 
     Args:
         dataset: changed in place; a sweep, which changes nothing that it is given, refuses them itself.

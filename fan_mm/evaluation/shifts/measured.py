@@ -33,6 +33,7 @@ class Measured:
         calibration: ``(N, V, SIZE)`` sums as in `fan_mm.evaluation.calibration.measures`; None where it was not
             measured.
         audit: of its sweep.
+        settings: of its metric, see `fan_mm.evaluation.results.build_results`.
     """
 
     cell: ShiftCell
@@ -45,6 +46,7 @@ class Measured:
     sha256: str | None = None
     calibration: np.ndarray | None = None
     audit: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] | None = None
 
 
 class Pictures(NamedTuple):
@@ -96,7 +98,7 @@ def scenes_of(measured: Iterable[Measured]) -> dict[ShiftCell, np.ndarray]:
 def arrays_of(
     kind: str, measured: Iterable[Measured], content: Mapping[ShiftCell, np.ndarray]
 ) -> dict[str, np.ndarray] | None:
-    """What per_image.npz or calibration.npz holds; None without statistics.
+    """The content of per_image.npz or calibration.npz; None without statistics.
 
     Args:
         kind: 'iou' or 'calibration', whose content are statistics per image; or 'resampled', whose are draws.

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ Scenes = Mapping[ShiftCell, np.ndarray]  # per cell ``(N,)`` names of what its i
 
 
 def strata(scenes: Scenes) -> Iterator[tuple[ShiftCell, ...]]:
-    """The cells that show some of the same scenes, directly or through others, together."""
+    """Groups of cells that show some of the same scenes, directly or through others."""
     groups: list[tuple[set, list]] = []
     for cell, names in scenes.items():
         shown, members = set(names.tolist()), [cell]
@@ -62,12 +63,12 @@ def resampled_counts(scenes: Scenes, resamples: int = RESAMPLES) -> dict[ShiftCe
 
 
 def seed_of(names: np.ndarray) -> int:
-    """Of the draws of some scenes, by their sorted names."""
+    """The seed of the draws of some scenes, from their sorted names."""
     return int(hashlib.sha256('\0'.join(names.tolist()).encode()).hexdigest()[:12], 16)
 
 
 class Pooled:
-    """What is known of the images of some cells, of which any can be taken together.
+    """The images of some cells, any of which can be scored together.
 
     Args:
         scenes: of all cells that there will be.
@@ -118,7 +119,7 @@ class Pooled:
 
 
 class PooledSums(Pooled):
-    """What is a function of sums over images.
+    """Scores that are functions of sums over images.
 
     Statistics of a cell are ``(N, ...)``, whole numbers.
     """
@@ -151,15 +152,12 @@ class PooledIoU(PooledSums):
     metric, truth = 'IoU', 'Acc'
 
     def score(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> float:
-        """See `Pooled.score`."""
         return float(mean_iou(self._sums(cells)[None][:, :, list(scored)], 0)[0])
 
     def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
-        """See `Pooled.drawn`."""
         return mean_iou(added(map(self.drawn_sums, cells))[:, :, list(scored)], 0)
 
     def per_class(self, cells: Sequence[ShiftCell]) -> np.ndarray:
-        """See `Pooled.per_class`."""
         intersection, union = self._sums(cells)
         return np.divide(
             100 * intersection, union, out=np.full(len(union), np.nan), where=union > 0
@@ -204,11 +202,9 @@ class PooledAP(Pooled):
         return self.metric.partition('_')[2]
 
     def score(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> float:
-        """See `Pooled.score`."""
         return float(mean_ap(self.per_class(cells)[None, list(scored)])[0])
 
     def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
-        """See `Pooled.drawn`."""
         if not self.single_scene.isdisjoint(cells):
             return np.full(self.resamples, np.nan)
         key = self._kind, tuple(cells)
@@ -218,7 +214,6 @@ class PooledAP(Pooled):
         return mean_ap(self._drawn[key][self._name][:, list(scored)])
 
     def per_class(self, cells: Sequence[ShiftCell]) -> np.ndarray:
-        """See `Pooled.per_class`."""
         key = self._kind, tuple(cells)
         if key not in self._alone:
             self._alone[key] = self._together(cells).per_class()
@@ -228,15 +223,15 @@ class PooledAP(Pooled):
         return together([self.statistics[cell][self._kind] for cell in cells])
 
 
+@dataclass(frozen=True)
 class StoredDraws:
     """The `Pooled.drawn` that per_image.npz holds of a score that cannot be had from its arrays.
 
-    Args:
+    Attributes:
         draws: ``(R,)`` of every cell, and of ``(set, 'pooled')``.
     """
 
-    def __init__(self, draws: Mapping[ShiftCell, np.ndarray]) -> None:
-        self.draws = draws
+    draws: Mapping[ShiftCell, np.ndarray]
 
     def __contains__(self, cell: ShiftCell) -> bool:
         return cell in self.draws
@@ -247,7 +242,7 @@ class StoredDraws:
 
 
 def added(parts: Iterable[np.ndarray]) -> np.ndarray:
-    """The sum of arrays of one shape, of which there is one at least."""
+    """The sum of one or more arrays of one shape."""
     return reduce(operator.add, parts)
 
 
@@ -269,7 +264,7 @@ def pool(
     scenes: Scenes,
     resamples: int = RESAMPLES,
 ) -> Pooled:
-    """What is known of some cells' images; the same draws for the same scenes."""
+    """Pool the images of some cells; the same scenes get the same draws."""
     boxes = any(isinstance(found, Mapping) for found in statistics.values())
     pooled: Pooled = (PooledAP if boxes else PooledIoU)(scenes, resamples)
     pooled.statistics |= statistics

@@ -56,7 +56,7 @@ def published_shifts(name: str, split: str, metric: str) -> list[PublishedShift]
 
 
 def other_protocols(name: str, split: str) -> list[str]:
-    """What is printed of a set and split by another protocol, and why it stands in no table."""
+    """Values printed for a set and split under another protocol, and why no table has them."""
     return [
         f'{row["model"]} prints {row["metric"]} {row["value"]} ({row["source"]}), by another protocol: '
         f'{row["why"]}'

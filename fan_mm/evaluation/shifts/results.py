@@ -13,6 +13,7 @@ from fan_mm.evaluation.results import SHIFTS, environment, heading
 from fan_mm.evaluation.shifts.measured import Measured, arrays_of, scenes_of
 from fan_mm.evaluation.shifts.pooling import CLEAN_COLUMN, Pooled, PooledAP, ShiftCell, pool
 from fan_mm.evaluation.shifts.scores import SetInfo, SetScores
+from fan_mm.evaluation.sweeping.truth import other_overlaps
 
 
 def join(
@@ -26,7 +27,7 @@ def join(
     protocol: Mapping[str, Any],
     pooled: Pooled | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
-    """What results.json and per_image.npz hold.
+    """The content of results.json and per_image.npz.
 
     Args:
         measured: every condition of every set, and first the clean column where it was asked for.
@@ -80,7 +81,11 @@ def join(
         'cells': [_public(m) for m in measured],
         'sets': entries,
         'bootstrap': {'resamples': RESAMPLES, 'level': LEVEL} if draws else None,
-        'audit': _audit(measured),
+        'audit': joined(
+            {str(m.cell): m.audit for m in measured if m.audit},
+            str(CLEAN_COLUMN),
+            {str(m.cell): m.record for m in measured if m.record.status == 'done'},
+        ),
         'gallery': _gallery(measured),
     }
     return results, arrays
@@ -96,10 +101,11 @@ def _scores(
 ) -> dict[str, SetScores]:
     """A score of every set."""
     clean = next((m for m in measured if m.cell == CLEAN_COLUMN), None)
+    # of COCO's mAP effective robustness is a formula
+    usual = not any(other_overlaps(m.settings) for m in measured)
     return {
         name: SetScores(
-            # a formula of mAP
-            info if metric == headline else replace(info, effective=False),
+            info if metric == headline and usual else replace(info, effective=False),
             [m for m in measured if m.cell.set == name],
             *(clean, metric, classes, pictures),
         )
@@ -107,17 +113,13 @@ def _scores(
     }
 
 
-def _audit(measured: Sequence[Measured]) -> dict[str, Any] | None:
-    return joined(
-        {str(m.cell): m.audit for m in measured if m.audit},
-        str(CLEAN_COLUMN),
-        {str(m.cell): m.record for m in measured if m.record.status == 'done'},
-    )
-
-
 def _gallery(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     return [
-        {'key': image['key'], **m.cell._asdict(), 'images': _pictures(image)}
+        {
+            'key': image['key'],
+            **m.cell._asdict(),
+            'images': {name: path for name, path in image.items() if name != 'key'},
+        }
         for m in measured
         for image in m.record.images
     ]
@@ -139,7 +141,7 @@ def _public(measured: Measured) -> dict[str, Any]:
     # of the last two 'gallery' and 'audit' tell
     for name in ('corruption', 'severity', 'images', 'evidence'):
         del cell[name]
-    return {**measured.cell._asdict(), **cell}
+    return {**measured.cell._asdict(), **cell, 'settings': measured.settings}
 
 
 def _pictures(image: Mapping[str, str]) -> dict[str, str]:

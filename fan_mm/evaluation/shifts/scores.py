@@ -146,7 +146,7 @@ class SetScores:
         }
 
     def _absent(self, measured: Measured) -> dict[str, Any]:
-        """Classes without ground truth: left out of the mean, or, where predicted, 0 in it as mmseg has it."""
+        """Classes without ground truth: left out of the mean, or, where predicted, 0 in it as in mmseg."""
         if measured.cell not in self.pooled:
             return {'absent': None, 'absent_but_predicted': None, 'score_of_present_classes': None}
         truth = measured.record.per_class.get(self.pooled.truth, {})

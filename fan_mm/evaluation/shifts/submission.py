@@ -47,7 +47,7 @@ def _ids_of(encoding: str, instead: Mapping[int, int] | None = None) -> tuple[in
 
 @dataclass(frozen=True)
 class Server:
-    """What one server takes.
+    """What one server accepts.
 
     Attributes:
         title: of the data set.
@@ -202,7 +202,7 @@ class Submission:
             )
 
     def missing(self, images: Iterable[str | os.PathLike]) -> list[str | os.PathLike]:
-        """The images of which not all files are there.
+        """The images some of whose files are missing.
 
         Raises:
             InputError: an image is none of this set, or two would have the same file.
@@ -236,7 +236,7 @@ class Submission:
         content = {'labels': np.array(self.server.values, np.uint8)[labels]}
         if self.server.confidence:
             content['confidence'] = _sixteen_bits(image, confidence, labels.shape)
-        coded = {kind: _png(pixels) for kind, pixels in content.items()}
+        coded = {kind: cv2.imencode('.png', p)[1].tobytes() for kind, p in content.items()}
         for name, kind in self.server.names(image).items():
             write_whole(self.folder / name, coded[kind])
 
@@ -294,11 +294,6 @@ def check_zip(
 ) -> set[tuple[int, int]]:
     """Read a submission back: names and nesting, and of each file pixel type, size and values.
 
-    Args:
-        file: the zip.
-        server: whose it is.
-        images: the images that it is for.
-
     Returns:
         The sizes of the images, width and height.
 
@@ -330,7 +325,7 @@ def check_zip(
 
 
 def _expected(server: Server, images: Iterable[str | os.PathLike]) -> dict[str, str | os.PathLike]:
-    """Path in the zip to the image whose it is."""
+    """Path in the zip -> the image that the file belongs to."""
     names: dict[str, str | os.PathLike] = {}
     for image in images:
         for name in server.names(image):
@@ -394,7 +389,7 @@ def _sixteen_bits(
 def _remarks(
     server: Server, pictures: int, sizes: Iterable[tuple[int, int]], length: int
 ) -> tuple[str, ...]:
-    """What the server will not take, though each file is right, and what one should know."""
+    """What the server will not accept, though each file is right, and other remarks."""
     remarks = []
     if server.count not in (None, pictures):
         remarks.append(f'{pictures} images: the server needs all {server.count} of the split')
@@ -406,10 +401,6 @@ def _remarks(
             f'{length / _MEGABYTE:.0f} MB: the server accepts less than {server.limit // _MEGABYTE}'
         )
     return (*remarks, *filter(None, [server.remark]))
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    return cv2.imencode('.png', pixels)[1].tobytes()
 
 
 def _by(size: Sequence[int]) -> str:

@@ -41,7 +41,7 @@ class CellMetrics:
             self._collectors.append(calibration.metric)
 
     def begin(self) -> Memory:
-        """Begin with a cell; returns what `put_back` makes the evaluator hold again."""
+        """Start a cell; returns the memory that `put_back` restores."""
         self._before = Memory(self.evaluator)
         return self._before
 
@@ -52,16 +52,13 @@ class CellMetrics:
             self.calibration.evaluator.process(data_samples=outputs, data_batch=batch)
 
     def collected(self) -> list[Any]:
-        """Per collecting metric what it holds of this process's samples; for `scores`."""
+        """What each collecting metric holds of this process's samples; for `scores`."""
         return [to_cpu(metric.results) for metric in self._collectors]
 
     def scores(self, of_ranks: Sequence[RankPart]) -> tuple[Scores, np.ndarray | None]:
         """What the metrics say about the cell, and the statistics of its calibration.
 
         The evaluator may be used for the next cell, whatever it raises.
-
-        Args:
-            of_ranks: the parts of all processes.
 
         Raises:
             InputError: there is no score that a sweep can be about.
@@ -78,11 +75,11 @@ class CellMetrics:
         return found, self.calibration.of_cell(sums) if self.calibration else None
 
     def put_back(self) -> None:
-        """Make the evaluator hold what it held before the cell."""
+        """Restore what the evaluator held before the cell."""
         if self._before is not None:
             self._before.put_back()
 
     def empty(self) -> None:
-        """Let the metrics forget what they have collected."""
+        """Let the metrics forget their collected results."""
         for metric in self._collectors:
             metric.results = type(metric.results)()

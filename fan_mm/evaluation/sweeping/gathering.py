@@ -11,7 +11,7 @@ from mmengine.dist import collect_results, get_dist_info
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 
-from fan_mm.engine.machines import shared_by_all
+from fan_mm.engine.machines import refuse_own_temporaries, shared_by_all
 from fan_mm.evaluation.audit.evidence import Seen
 
 
@@ -39,16 +39,20 @@ class RankPart:
 
 
 class Gathering:
-    """Brings the parts of a cell to rank 0, by the way that the evaluator's first metric names.
+    """Brings the parts of a cell to rank 0, in the way that the evaluator's first metric asks for.
 
     Machines that do not share the folder of that way send their parts through the process group.
 
     Args:
         evaluator: of the sweep.
         work_dir: of the sweep; a folder in it serves where the metric names none.
+
+    Raises:
+        InputError: machines do not share a folder through which a metric exchanges files.
     """
 
     def __init__(self, evaluator: Evaluator, work_dir: Path | None) -> None:
+        refuse_own_temporaries(evaluator)
         self._evaluator = evaluator
         self._work_dir = work_dir
         self._folder = work_dir and work_dir / '.collect'
@@ -75,13 +79,13 @@ class Gathering:
         return collect_results([part], get_dist_info()[1], device, folder)
 
     def tidy(self) -> None:
-        """Remove what lies in the work dir for it, left by a kill too."""
+        """Remove temporary files from the work dir, also those that a killed run left."""
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def in_order(parts: Sequence[RankPart]) -> list[Any]:
-    """Per metric what it collected on all ranks, in the order of the samples.
+    """What each metric collected on all ranks, in the order of the samples.
 
     A metric that does not keep one entry per sample gets its entries rank after rank.
     """

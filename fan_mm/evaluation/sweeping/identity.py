@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fan_mm.evaluation.cells import COPIES, PROTOCOL
+from fan_mm.evaluation.cells import COPIES, METRIC, PROTOCOL
 from fan_mm.evaluation.identity import VERSION
 
 _DIGITS = 16  # of a hash
@@ -19,6 +19,7 @@ def sweep_identity(
     content: str,
     samples: int,
     calibration: Mapping[str, str],
+    settings: Mapping[str, Any],
 ) -> dict[str, str]:
     """The identity of a sweep, for its store.
 
@@ -31,6 +32,7 @@ def sweep_identity(
         content: hash of the dataset.
         samples: how many of it are evaluated.
         calibration: further entries, where it is measured.
+        settings: of the metric; entries of their own where no config, which has them, is known.
     """
     return {
         'fingerprints': VERSION,
@@ -45,6 +47,7 @@ def sweep_identity(
         'version of the corruptions': str(protocol['corruption_version']),
         **({'place of the corruptions': 'after the resize'} if resized else {}),
         **calibration,
+        **({} if model['config_sha256'] else {METRIC + n: str(v) for n, v in settings.items()}),
         **{COPIES + cell: text for cell, text in (protocol['corrupted_images'] or {}).items()},
     }
 

@@ -4,6 +4,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +12,13 @@ from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
 from mmengine.runner.amp import autocast
 
-from fan_mm.engine.first_batch.outputs import check_labels, check_outputs, without_losses
+from fan_mm.engine.first_batch.outputs import (
+    check_labels,
+    check_outputs,
+    classes_without_images,
+    scores_below_a_threshold,
+    without_losses,
+)
 from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.errors import InputError
 from fan_mm.evaluation.audit.auditor import Auditor
@@ -27,10 +34,11 @@ from fan_mm.few_names import few
 from fan_mm.fileio import printable
 
 
+@dataclass
 class OwnPart:
     """Evaluates this process's part of cells.
 
-    Args:
+    Attributes:
         model: with mmengine's ``test_step``.
         dataset: every sample in every cell.
         batches: positions of the samples of this process, batch by batch.
@@ -45,33 +53,18 @@ class OwnPart:
         gallery: takes images; None takes none.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        dataset: CellDataset,
-        batches: Sequence[list[int]],
-        metrics: CellMetrics,
-        *,
-        infos: Sequence[Mapping[str, Any]],
-        labels: Sequence[Any],
-        fp16: bool,
-        copies: bool,
-        goes_on: bool,
-        every_cell: EveryCell,
-        auditor: Auditor,
-        gallery: Gallery | None,
-    ) -> None:
-        self.model = model
-        self.dataset = dataset
-        self.batches = batches
-        self.metrics = metrics
-        self.infos, self.labels = infos, labels
-        self.fp16 = fp16
-        self.copies = copies
-        self.goes_on = goes_on
-        self.every_cell = every_cell
-        self.auditor = auditor
-        self.gallery = gallery
+    model: Any
+    dataset: CellDataset
+    batches: Sequence[list[int]]
+    metrics: CellMetrics
+    infos: Sequence[Mapping[str, Any]]
+    labels: Sequence[Any]
+    fp16: bool
+    copies: bool
+    goes_on: bool
+    every_cell: EveryCell
+    auditor: Auditor
+    gallery: Gallery | None
 
     @torch.no_grad()
     def evaluate(self, cell: Cell, loader: Iterator, progress: Progress) -> RankPart:
@@ -104,6 +97,7 @@ class OwnPart:
                 check_outputs(outputs)
                 if untried:
                     check_labels(outputs, self.labels, self.metrics.evaluator)
+                    self._say_of_scores(outputs)
                 watch.take(positions, batch, outputs)
                 self.metrics.process(batch, outputs)
                 if untried:
@@ -142,12 +136,21 @@ class OwnPart:
         part.seconds = time.monotonic() - start
         return part
 
+    def _say_of_scores(self, outputs: Any) -> None:
+        evaluator = self.metrics.evaluator
+        for warning in (
+            classes_without_images(outputs, self.labels, evaluator),
+            scores_below_a_threshold(outputs, evaluator),
+        ):
+            if warning:
+                print_log(f'fan_mm: {warning}', 'current', logging.WARNING)
+
     def _test_step(self, batch: Any) -> list:
         calibrated = self.metrics.calibration is not None
         return predict(self.model, batch) if calibrated else self.model.test_step(batch)
 
     def _why(self, cell: Cell, error: Exception, unread: Sequence[int]) -> tuple[str, bool]:
-        """An error as one line, and whether another try would end as this one.
+        """An error as one line, and whether a retry would fail in the same way.
 
         Args:
             cell: in which it was raised.

@@ -4,6 +4,7 @@ import logging
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
@@ -39,10 +40,11 @@ class Outcome(NamedTuple):
         return self.text if self.done else f'failed, {self.text}'
 
 
+@dataclass(frozen=True)
 class Recording:
     """Records the cells of a sweep.
 
-    Args:
+    Attributes:
         store: of the sweep.
         metrics: of the sweep.
         every_cell: is notified if the metrics fail on a whole cell.
@@ -52,30 +54,16 @@ class Recording:
         goes_on: whether those can do without the clean images, which are other files, and shall.
     """
 
-    def __init__(
-        self,
-        store: CellStore,
-        metrics: CellMetrics,
-        every_cell: EveryCell,
-        auditor: Auditor,
-        paths: Sequence[str],
-        more: bool,
-        goes_on: bool,
-    ) -> None:
-        self.store = store
-        self.metrics = metrics
-        self.every_cell = every_cell
-        self.auditor = auditor
-        self.paths = paths
-        self.more = more
-        self.goes_on = goes_on
+    store: CellStore
+    metrics: CellMetrics
+    every_cell: EveryCell
+    auditor: Auditor
+    paths: Sequence[str]
+    more: bool
+    goes_on: bool
 
     def record(self, cell: Cell, of_ranks: Sequence[RankPart]) -> Outcome:
-        """Compute the scores of a cell, and store it.
-
-        Args:
-            cell: which.
-            of_ranks: the parts of all processes.
+        """Compute the scores of a cell from the parts of all processes, and store it.
 
         Raises:
             EveryCellFails: what fails would fail in the other cells, too.
@@ -115,20 +103,17 @@ class Recording:
         text = record.error or ''
         if record.status == 'done':
             text = f'{scores.headline} {scores.metrics[scores.headline]}'
-            self._illustrate(record, of_ranks)
+            taken = {position: p for part in of_ranks for position, p in part.pictures.items()}
+            record.images = gallery.stored(self.store, cell, taken, self.paths)
             self._audit(record, of_ranks, scores.headline)
         self.store.put(record, **arrays)
         return Outcome(record.status == 'done', text, lasting)
 
     def _is_in_vain(self, cell: Cell, scores: Scores) -> bool:
-        """Whether the clean images have no score, so that nothing can be compared with them."""
+        """Whether the clean images have no score, so that there is nothing to compare with."""
         within_training = self.store.folder is None
         undefined = scores.metrics[scores.headline] is None
         return cell == CLEAN and self.more and not within_training and undefined
-
-    def _illustrate(self, record: CellRecord, of_ranks: Sequence[RankPart]) -> None:
-        taken = {position: p for part in of_ranks for position, p in part.pictures.items()}
-        record.images = gallery.stored(self.store, record.cell, taken, self.paths)
 
     def _audit(self, record: CellRecord, of_ranks: Sequence[RankPart], headline: str) -> None:
         record.evidence = self.auditor.evidence(record.cell, [part.seen for part in of_ranks])

@@ -15,13 +15,7 @@ from fan_mm.evaluation.calibration.of_sweep import SweepCalibration
 from fan_mm.evaluation.cells import CLEAN, CellStore
 from fan_mm.evaluation.results import build_results
 from fan_mm.evaluation.scope import Scope
-from fan_mm.evaluation.scores import (
-    KnownMetric,
-    headline_of,
-    how_to_read,
-    like,
-    lower_is_better,
-)
+from fan_mm.evaluation.scores import KnownMetric, headline_of, how_to_read, like, lower_is_better
 
 
 def results_of(
@@ -37,19 +31,9 @@ def results_of(
     colours: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
 ) -> tuple[dict[str, Any], PerImage | None, PerImage | None]:
-    """What results.json, per_image.npz and calibration.npz hold.
+    """The content of results.json, per_image.npz and calibration.npz.
 
-    Args:
-        store: of the cells.
-        scope: what was to be evaluated.
-        evaluator: of the sweep.
-        calibration: of the sweep, where it was measured.
-        paths: of the N clean images.
-        model: see `build_results`.
-        dataset: see `build_results`.
-        protocol: see `build_results`.
-        colours: for the audit.
-        settings: of the metric, see `build_results`.
+    See `build_results` for the arguments; ``paths`` are of the N clean images, ``colours`` for the audit.
 
     Raises:
         InputError: statistics of a cell are damaged.
@@ -57,7 +41,8 @@ def results_of(
     how = how_to_read(evaluator)
     records = [store.get(cell) for cell in scope.cells]
     names = list(dict.fromkeys(name for record in records for name in record.metrics))
-    headline = headline_of(evaluator, names) or _named(how)
+    # a name for the score where no cell has one
+    headline = headline_of(evaluator, names) or next(iter(how.headlines), 'score')
     done = [record.cell for record in records if record.status == 'done']
     keys = np.array([image_key(path) for path in paths])
     statistics = store.all_statistics(done)
@@ -100,11 +85,6 @@ def _copies(paths: Sequence[str], corrupted: Mapping[str, str] | None) -> dict[s
     if corrupted is None:
         return {}
     return {str(CLEAN): identity.contents_of([Path(path) for path in paths]), **corrupted}
-
-
-def _named(how: KnownMetric) -> str:
-    """A name for the score where no cell has one."""
-    return how.headlines[0] if how.headlines else 'score'
 
 
 def _summarized(how: KnownMetric, headline: str, names: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,16 @@ from fan_mm.errors import InputError
 _DECIDING = {
     'CocoMetric': ('iou_thrs',),
     'VOCMetric': ('iou_thrs', 'eval_mode'),
-    'IoUMetric': ('ignore_index', 'nan_to_num'),
+    'OpenImagesMetric': ('iou_thrs', 'ioa_thrs', 'use_group_of'),
+    'CrowdHumanMetric': ('eval_mode', 'iou_thres', 'compare_matching_method'),
+    'IoUMetric': ('ignore_index', 'nan_to_num', 'beta'),
+    'DepthMetric': ('min_depth_eval', 'max_depth_eval', 'crop_type'),
+    'Accuracy': ('thrs',),
+    'SingleLabelMetric': ('thrs',),
 }
+# No score above 0 is below a threshold of 0, or of none.
+_USUAL: dict[str, list] = {'ignore_index': [255], 'nan_to_num': [None], 'thrs': [[0], [None]]}
+_COCO_OVERLAPS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 
 
 def check_truth(
@@ -51,7 +60,7 @@ def check_truth(
 
 
 def settings_of(metric: BaseMetric, ids: Iterable[Any]) -> dict[str, Any]:
-    """What two results of a metric must have in common, to be compared: settings and truth, as JSON has them.
+    """What two results of a metric must share to be compared: settings and truth, as JSON has them.
 
     Args:
         metric: any; of an unknown one nothing is known.
@@ -70,11 +79,37 @@ def settings_of(metric: BaseMetric, ids: Iterable[Any]) -> dict[str, Any]:
     return found
 
 
+def differing_settings(one: Mapping | None, other: Mapping | None) -> list[str]:
+    """Names of the settings that two results of a metric have, but not in common.
+
+    Args:
+        one: as of `settings_of`; None in results of earlier versions.
+        other: likewise.
+    """
+    one, other = one or {}, other or {}
+    return [name for name in one if name in other and one[name] != other[name]]
+
+
+def unusual(settings: Mapping | None) -> list[str]:
+    """Names of the settings that are not those of published evaluations, the libraries' defaults; but overlaps."""
+    return [
+        name for name, value in (settings or {}).items() if value not in _USUAL.get(name, [value])
+    ]
+
+
+def other_overlaps(settings: Mapping | None) -> list[float] | None:
+    """The overlaps that an AP averages over, where they are not COCO's 0.5 to 0.95."""
+    found = (settings or {}).get('iou_thrs', _COCO_OVERLAPS)
+    return None if found == _COCO_OVERLAPS else found
+
+
 def _as_json(value: Any) -> Any:
     """Numbers as floats, so that 3 and 3.0 are equal, and arrays as lists."""
     if isinstance(value, np.ndarray | list | tuple):
         return [_as_json(one) for one in value]
-    return round(float(value), 6) if isinstance(value, int | float | np.number) else value
+    if not isinstance(value, int | float | np.number):
+        return value
+    return round(float(value), 6) if math.isfinite(value) else str(value)
 
 
 def _truth_sha256(api: Any, ids: set, classes: set[str]) -> str:

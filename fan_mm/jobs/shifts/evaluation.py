@@ -140,7 +140,9 @@ def evaluate_shifts(
         }
         submissions = _submissions(cfg, unlabelled, submission, info) if submission else []
         if options.get('overwrite') and is_main_process():
-            _discard_results(work_dir)
+            remove_report(work_dir)
+            for name in (RESULTS, PER_IMAGE, CALIBRATION):
+                (work_dir / name).unlink(missing_ok=True)
         _try(model, sweeps, fp16)
         for split in submissions:
             try_withheld(split, model, fp16)
@@ -167,12 +169,6 @@ def _ready(
         return ready_to_test(cfg, content, checkpoint, launcher, notes)
     except InputError as error:
         raise InputError(named(str(error), first) if first.condition else str(error)) from None
-
-
-def _discard_results(work_dir: Path) -> None:
-    remove_report(work_dir)
-    for name in (RESULTS, PER_IMAGE, CALIBRATION):
-        (work_dir / name).unlink(missing_ok=True)
 
 
 def _sweep(
@@ -248,7 +244,7 @@ def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -
         load_samples(sweep.clean_loader.dataset, few, part.title)
         if part.cell.set not in tried:
             tried.add(part.cell.set)
-            try_model(step, sweep.clean_loader, part.title)
+            try_model(step, sweep.clean_loader, part.title, sweep.samples)
 
 
 # -------------------------------------------------------------------------------------- evaluation

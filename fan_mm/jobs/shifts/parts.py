@@ -1,7 +1,6 @@
 """What is evaluated: each condition, and the clean column, with its loader and its metric; and its checks."""
 
 import copy
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 from fan_mm.evaluation.shifts.pooling import CLEAN_COLUMN, ShiftCell
 from fan_mm.jobs.model_classes import check_classes, classes_known
+from fan_mm.logs import warn
 
 CONDITIONS = 'conditions'  # folder below the work dir
 _COCO_METRICS = ('CocoMetric', 'FastCocoMetric', 'FasterCocoMetric')
@@ -55,11 +55,7 @@ class Part:
         return work_dir / CONDITIONS / '_'.join(words).replace('/', '-')
 
     def protocol(self, dataset: Any) -> str:
-        """The name of what is measured: 'ACDC val: fog', of the clean column 'Cityscapes val'.
-
-        Args:
-            dataset: of its loader.
-        """
+        """The name of what is measured: 'ACDC val: fog', of the clean column 'Cityscapes val'."""
         if self.condition is None:
             return dataset_label(dataset)
         title = f'{SHIFT_SETS[self.cell.set].title} {Path(self.condition.split).name}'
@@ -169,10 +165,8 @@ def _boxes_and_masks(cfg: Config, found: Mapping[str, Sequence[Condition]]) -> l
     without = [c.ann_file for conditions in found.values() for c in conditions if not c.masks]
     if not without:
         return ['bbox', 'segm']
-    print_log(
-        f"test_evaluator.metric: only boxes are scored, not 'segm': {without[0]} has objects without a mask",
-        'current',
-        logging.WARNING,
+    warn(
+        f"test_evaluator.metric: only boxes are scored, not 'segm': {without[0]} has objects without a mask"
     )
     return ['bbox']
 
@@ -236,7 +230,7 @@ def check_part_data(cfg: Config, parts: Sequence[Part], launcher: str) -> None:
 
 
 def named(line: str, part: Part) -> str:
-    """A line about a place in the config, about a condition."""
+    """A message about a place in the config, as one about a condition."""
     for place in ('test_dataloader.dataset', 'test_dataloader', 'test_evaluator'):
         line = line.replace(place, part.title)
     return line

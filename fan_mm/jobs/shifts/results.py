@@ -1,14 +1,12 @@
 """results.json of real adverse conditions: what the conditions' sweeps hold, joined after each of them."""
 
 import copy
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.logging import print_log
 
 from fan_mm.datasets.shifts import SHIFT_SETS, Condition, ShiftSet
 from fan_mm.evaluation import RobustnessSweep
@@ -23,6 +21,7 @@ from fan_mm.evaluation.shifts.results import join
 from fan_mm.evaluation.shifts.scores import SetInfo
 from fan_mm.fileio import alone_in
 from fan_mm.jobs.shifts.parts import Part, dataset_label
+from fan_mm.logs import warn
 
 _PART = 'scores of this part are not comparable with those published for the whole'
 _HEADLINES = {'segmentation': 'mIoU', 'detection': 'bbox_mAP'}
@@ -56,7 +55,7 @@ class ShiftResults:
             published = _published(sweep.clean_loader.dataset) if part.condition is None else None
             if published not in (None, sweep.total):
                 text = f'the clean column has {sweep.total} of {published} images: {_PART}'
-                print_log(text, 'current', logging.WARNING)
+                warn(text)
 
     @cached_property
     def pictures(self) -> dict[Part, Pictures]:
@@ -67,17 +66,18 @@ class ShiftResults:
         }
 
     @cached_property
+    def settings(self) -> dict[Part, dict[str, Any]]:
+        """Of every condition's metric."""
+        return {part: sweep.metric_settings() for part, sweep in self.sweeps.items()}
+
+    @cached_property
     def pooled(self) -> Pooled:
         """The images of the conditions that are done; whatever is still to come, drawn alike."""
         kind = {'segmentation': PooledIoU, 'detection': PooledAP}[self.task]
         return kind({part.cell: pictures.scenes for part, pictures in self.pictures.items()})
 
     def write(self, audits: Mapping[Part, Mapping[str, Any]]) -> dict[str, Any]:
-        """Join what the sweeps hold so far, write it, and return the content of results.json.
-
-        Args:
-            audits: of the sweeps that have run.
-        """
+        """Join what the sweeps hold so far, write it, and return the content of results.json."""
         self.work_dir.mkdir(parents=True, exist_ok=True)
         first, some = next(iter(self.sweeps.items()))
         classes = [str(name) for name in some.metainfo.get('classes') or ()]
@@ -135,6 +135,7 @@ class ShiftResults:
             statistics=self.pooled.statistics.get(part.cell),
             calibration=read(CLEAN, 'calibration') if done else None,
             audit=audit,
+            settings=self.settings[part],
         )
 
 
@@ -152,13 +153,13 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
             f'{conditions[0].folder} contains nothing of {", ".join(lacking)}: pooled and mean cover only the '
             f'others, and are not comparable with published ones of {record.title}'
         )
-        print_log(notes[-1], 'current', logging.WARNING)
+        warn(notes[-1])
     published = record.published(conditions)
     if parts := _other_counts(conditions, published):
         notes.append(
             f'{conditions[0].folder} has {", ".join(parts)} of {record.title} {conditions[0].split}: {_PART}'
         )
-        print_log(notes[-1], 'current', logging.WARNING)
+        warn(notes[-1])
     return SetInfo(
         title=record.title,
         split=conditions[0].split,
@@ -183,7 +184,7 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
 
 
 def _published(dataset: Any) -> int | None:
-    """How many images the split of a clean column has as published; None where that is not known."""
+    """The published number of images of the split of a clean column; None if unknown."""
     shift = getattr(dataset, 'shift', None)
     if not isinstance(shift, ShiftSet) or dataset.conditions not in (None, ['all']):
         return None
@@ -192,7 +193,7 @@ def _published(dataset: Any) -> int | None:
 
 
 def _other_counts(conditions: Sequence[Condition], published: Mapping[str, int]) -> list[str]:
-    """The conditions that have another number of images than is published, or else all together."""
+    """The conditions whose number of images differs from the published one, or else all together."""
     found = {c.name: len(c.images) for c in conditions}
     if not published.keys() & found.keys() and 'all' in published:
         found = {'all': sum(found.values())}

@@ -15,7 +15,7 @@ TASKS = {'mmseg': 'segmentation', 'mmdet': 'detection'}
 
 
 def set_for(name: str, task: str) -> ShiftSet:
-    """The record that an option names: of ACDC, images with label maps, or with boxes for detectors.
+    """The set that an option names: of ACDC, with label maps for segmenters or boxes for detectors.
 
     Raises:
         InputError: there is none for models of this task.

@@ -75,8 +75,8 @@ def try_withheld(withheld: Withheld, model: nn.Module, fp16: bool) -> None:
         for sample in _predict(model, batch, fp16):
             _of_server(withheld, sample)
 
-    for loader, _ in withheld.parts()[:1]:
-        try_model(step, loader, withheld.title)
+    for loader, positions in withheld.parts()[:1]:
+        try_model(step, loader, withheld.title, positions)
 
 
 def submit(withheld: Withheld, model: nn.Module, fp16: bool) -> dict[str, Any]:

@@ -147,15 +147,11 @@ class FANConvNeXt(StagedBackbone):
         'large': dict(embed_dims=192, depths=(3, 3, 27, 3), num_heads=(6, 12, 24, 48)),
     }
     norm_eps = 1e-6
-
-    def _make_patch_embed(self, dim: int) -> ConvNeXtPatchEmbed:
-        return ConvNeXtPatchEmbed(dim)
+    patch_embed_type = ConvNeXtPatchEmbed
+    downsample_type = ConvNeXtDownsample
 
     def _make_block(self, dim: int, num_heads: int, index: int, **options: Any) -> FANConvNeXtBlock:
         return FANConvNeXtBlock(dim, **options)
-
-    def _make_downsample(self, dim: int) -> ConvNeXtDownsample:
-        return ConvNeXtDownsample(dim)
 
     def _average(self, tokens: Tensor) -> Tensor:
         return self.norm(tokens.mean(1))

@@ -146,6 +146,8 @@ class FANSwin(StagedBackbone):
         'large': dict(embed_dims=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48)),
     }
     norm_eps = 1e-5
+    patch_embed_type = PatchEmbed
+    downsample_type = PatchMerging
 
     def __init__(
         self,
@@ -166,11 +168,5 @@ class FANSwin(StagedBackbone):
             options['mlp_identity'] = block.channel_attention.mlp.identity
         return options
 
-    def _make_patch_embed(self, dim: int) -> PatchEmbed:
-        return PatchEmbed(dim)
-
     def _make_block(self, dim: int, num_heads: int, index: int, **options: Any) -> FANSwinBlock:
         return FANSwinBlock(dim, num_heads, shift=WINDOW // 2 if index % 2 else 0, **options)
-
-    def _make_downsample(self, dim: int) -> PatchMerging:
-        return PatchMerging(dim)

@@ -1,7 +1,7 @@
 """What the hierarchical FANs share: stages of halving resolution, and mmpretrain's contract."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -74,6 +74,8 @@ class StagedBackbone(FreezableBackbone):
     token_size = PATCH_SIZE
     arch_zoo: dict[str, dict] = {}
     norm_eps: float
+    patch_embed_type: Callable[[int], nn.Module]  # from images to tokens and their grid, stride 4
+    downsample_type: Callable[[int], nn.Module]  # from tokens of this width to twice the width
 
     def __init__(
         self,
@@ -107,7 +109,7 @@ class StagedBackbone(FreezableBackbone):
         depths, last_stage = arch['depths'], self.out_indices[-1]
         widths = [arch['embed_dims'] * 2**i for i in range(len(depths))]
         rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist()
-        self.patch_embed = self._make_patch_embed(widths[0])
+        self.patch_embed = self.patch_embed_type(widths[0])
         self.layers = cast('list[Stage]', nn.ModuleList())
         for i, (width, heads) in enumerate(zip(widths, arch['num_heads'], strict=True)):
             if i > last_stage:
@@ -125,7 +127,7 @@ class StagedBackbone(FreezableBackbone):
                 )
                 for j in range(depths[i])
             ]
-            downsample = self._make_downsample(width) if i < last_stage else None
+            downsample = self.downsample_type(width) if i < last_stage else None
             self.layers.append(Stage(blocks, downsample, with_cp))
         if out_type == 'featmap':
             for i in self.out_indices:
@@ -137,16 +139,8 @@ class StagedBackbone(FreezableBackbone):
 
         self._freeze(frozen_stages, len(self.layers))
 
-    def _make_patch_embed(self, dim: int) -> nn.Module:
-        """Make the module from images to tokens (B, N, dim) and their grid, stride 4."""
-        raise NotImplementedError
-
     def _make_block(self, dim: int, num_heads: int, index: int, **options: object) -> nn.Module:
         """Make the index-th block of a stage: from tokens (B, N, dim) and their grid to tokens."""
-        raise NotImplementedError
-
-    def _make_downsample(self, dim: int) -> nn.Module:
-        """Make the module from tokens and their grid to half the grid and twice the width."""
         raise NotImplementedError
 
     def _average(self, tokens: Tensor) -> Tensor:

@@ -11,15 +11,10 @@ from mmengine.model import BaseModule
 from torch import Size, Tensor, nn
 
 from fan_mm.config_parts import type_name
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, about
 from fan_mm.few_names import few_and_more
 from fan_mm.models.checkpoints.anatomy import Anatomy, describe, other_network
-from fan_mm.models.checkpoints.key_names import (
-    DERIVED,
-    to_official,
-    translate,
-    with_final_norm,
-)
+from fan_mm.models.checkpoints.key_names import DERIVED, to_official, translate, with_final_norm
 from fan_mm.models.checkpoints.places import ASK_CONVERTER, fan_places
 from fan_mm.models.checkpoints.values import check_values
 from fan_mm.models.weight_tree import SAVE_ALONE, WeightTree, below
@@ -130,7 +125,7 @@ def find_module(
 
 
 def fans_inside(module: nn.Module) -> dict[str, CheckpointedBackbone]:
-    """The FAN backbones of a model by what stands in front of their tensors' names."""
+    """The FAN backbones of a model, by the prefixes of their tensors' names."""
     return {
         f'{path}.' if path else '': part
         for path, part in module.named_modules()
@@ -154,7 +149,7 @@ def load_pretrained(
     prefix: str | None = None,
     ask: str | None = _ASK_INIT_CFG,
 ) -> set[str]:
-    """Load a released or own checkpoint into a backbone, every key accounted for.
+    """Load a released or own checkpoint into a backbone, with every key accounted for.
 
     Classifier heads and layers that the backbone does not have (class attention and final norm in
     dense use) are left out; detection's own layers (``learnable_downsample``, ``out_norm``) keep
@@ -175,14 +170,12 @@ def load_pretrained(
             holds several FANs that fit.
     """
     content = read_torch_file(checkpoint)
-    try:
+    with about(checkpoint):
         tree = WeightTree(content, prefix)
         place = find_module(tree, backbone, weights, ('ema', 'model'), ask)
         state = tree.below(place)
         ours = fit(state, backbone)
         check_values(ours, backbone.state_dict())
-    except InputError as error:
-        raise InputError(f'{checkpoint}: {error}') from None
     backbone.load_state_dict(ours, strict=False)
     report = f'{checkpoint}: loaded {len(ours)} tensors'
     if place and not 'state_dict.'.startswith(place):
@@ -263,7 +256,7 @@ def _part(key: str) -> str:
 
 
 def _missing(own: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
-    """What a file lacks but must have: layers that dense use adds, and token pooling, may be new."""
+    """Required tensors that a file lacks: layers that dense use adds, and token pooling, may be new."""
     pooled = any('.token_pooling.' in key for key in ours)
     return [
         key

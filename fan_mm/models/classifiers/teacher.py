@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, about
 from fan_mm.models.checkpoints import load_strictly
 from fan_mm.models.conversion import classifier_state
 from fan_mm.models.heads.token_labels import token_labels
@@ -38,11 +38,9 @@ class Teacher:
 
     def _load(self, checkpoint: str | os.PathLike) -> None:
         content = read_torch_file(checkpoint)
-        try:
+        with about(f'teacher {checkpoint}'):
             state, _ = classifier_state(content, 'ema')
             self._check_heads(state)
-        except InputError as error:
-            raise InputError(f'teacher {checkpoint}: {error}') from None
         load_strictly(self.model, state, f'teacher {checkpoint}')
 
     def _check_heads(self, state: Mapping[str, Tensor]) -> None:

@@ -21,8 +21,8 @@ from torch import Tensor
 from fan_mm.models.kernels.library import (
     LIBRARY,
     differentiable_gradients,
+    implement,
     needs_gradient,
-    triton_compiles,
 )
 
 LIBRARY.define('channel_similarity(Tensor u, Tensor q, int heads) -> (Tensor, Tensor, Tensor)')
@@ -70,33 +70,6 @@ class _ChannelSimilarity(torch.autograd.Function):
         return *found, None
 
 
-@torch.library.impl(LIBRARY, 'channel_similarity', 'CUDA')
-def _similarity(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    if not triton_compiles():
-        return _plain_similarity(u, q, heads)
-    from fan_mm.models.kernels import channel_gate_triton
-
-    return channel_gate_triton.similarity(u.contiguous(), q.contiguous(), heads)
-
-
-@torch.library.impl(LIBRARY, 'channel_similarity_gradients', 'CUDA')
-def _gradients(
-    gradient: Tensor,
-    u: Tensor,
-    q: Tensor,
-    similarity: Tensor,
-    prototypes: Tensor,
-    statistics: Tensor,
-) -> tuple[Tensor, Tensor]:
-    if not triton_compiles():
-        return _plain_gradients(gradient, u, q, similarity, prototypes, statistics)
-    from fan_mm.models.kernels import channel_gate_triton
-
-    return channel_gate_triton.gradients(
-        gradient, u.contiguous(), q.contiguous(), similarity, prototypes, statistics
-    )
-
-
 def softmax_over_tokens(x: Tensor) -> Tensor:
     """Softmax over the tokens of (B, N, C), as (B, C, N)."""
     # On a GPU, PyTorch gives a softmax along rows a block of threads, one along columns a single
@@ -104,7 +77,6 @@ def softmax_over_tokens(x: Tensor) -> Tensor:
     return x.transpose(1, 2).softmax(-1) if x.is_cuda else x.softmax(1).transpose(1, 2)
 
 
-@torch.library.impl(LIBRARY, 'channel_similarity', 'CompositeExplicitAutograd')
 def _plain_similarity(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     of_u, of_q = (softmax_over_tokens(x.float()).unflatten(1, (heads, -1)) for x in (u, q))
     prototypes = of_u.mean(2)
@@ -113,7 +85,6 @@ def _plain_similarity(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor,
     return similarity, prototypes.transpose(1, 2).contiguous(), unused
 
 
-@torch.library.impl(LIBRARY, 'channel_similarity_gradients', 'CompositeExplicitAutograd')
 def _plain_gradients(
     gradient: Tensor,
     u: Tensor,
@@ -132,7 +103,6 @@ def _plain_gradients(
     return found_u.to(u.dtype).contiguous(), found_q.to(q.dtype).contiguous()
 
 
-@torch.library.register_fake('fan_mm::channel_similarity', lib=LIBRARY)
 def _similarity_shapes(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     batch, tokens, channels = u.shape
     new = u.new_empty
@@ -143,7 +113,6 @@ def _similarity_shapes(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor
     )
 
 
-@torch.library.register_fake('fan_mm::channel_similarity_gradients', lib=LIBRARY)
 def _gradients_shapes(
     gradient: Tensor,
     u: Tensor,
@@ -153,3 +122,14 @@ def _gradients_shapes(
     statistics: Tensor,
 ) -> tuple[Tensor, Tensor]:
     return torch.empty_like(u), torch.empty_like(q)
+
+
+implement(
+    'channel_similarity', _plain_similarity, _similarity_shapes, 'channel_gate_triton:similarity'
+)
+implement(
+    'channel_similarity_gradients',
+    _plain_gradients,
+    _gradients_shapes,
+    'channel_gate_triton:gradients',
+)

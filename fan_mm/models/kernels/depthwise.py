@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fan_mm.models.kernels.library import LIBRARY, needs_gradient, triton_compiles
+from fan_mm.models.kernels.library import LIBRARY, implement, needs_gradient
 
 LIBRARY.define('depthwise(Tensor x, Tensor weight, Tensor? bias, bool flip) -> Tensor')
 LIBRARY.define('depthwise_gradients(Tensor gradient, Tensor x, Tensor weight) -> (Tensor, Tensor)')
@@ -80,26 +80,6 @@ def _differentiable_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tu
     return of_x.permute(0, 2, 3, 1), of_weight.to(weight.dtype), of_bias.to(weight.dtype)
 
 
-@torch.library.impl(LIBRARY, 'depthwise', 'CUDA')
-def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tensor:
-    if not triton_compiles():
-        return _plain_depthwise(x, weight, bias, flip)
-    from fan_mm.models.kernels import depthwise_triton
-
-    return depthwise_triton.convolve(x.contiguous(), weight.contiguous(), bias, flip)
-
-
-@torch.library.impl(LIBRARY, 'depthwise_gradients', 'CUDA')
-def _gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    if not triton_compiles():
-        return _plain_gradients(gradient, x, weight)
-    from fan_mm.models.kernels import depthwise_triton
-
-    size = weight.shape[-1]
-    return depthwise_triton.gradients(gradient.contiguous(), x.contiguous(), size)
-
-
-@torch.library.impl(LIBRARY, 'depthwise', 'CompositeExplicitAutograd')
 def _plain_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tensor:
     weight = weight.to(x.dtype).flip(2, 3) if flip else weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
@@ -108,18 +88,19 @@ def _plain_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool)
     return out.permute(0, 2, 3, 1).contiguous()
 
 
-@torch.library.impl(LIBRARY, 'depthwise_gradients', 'CompositeExplicitAutograd')
 def _plain_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     _, of_weight, of_bias = _differentiable_gradients(gradient, x, weight)
     return of_weight.float().contiguous(), of_bias.float()
 
 
-@torch.library.register_fake('fan_mm::depthwise', lib=LIBRARY)
 def _depthwise_shape(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-@torch.library.register_fake('fan_mm::depthwise_gradients', lib=LIBRARY)
 def _gradients_shape(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     of_weight = x.new_empty(weight.shape, dtype=torch.float32)
     return of_weight, of_weight.new_empty(len(weight))
+
+
+implement('depthwise', _plain_depthwise, _depthwise_shape, 'depthwise_triton:convolve')
+implement('depthwise_gradients', _plain_gradients, _gradients_shape, 'depthwise_triton:gradients')

@@ -126,7 +126,7 @@ def _gradients(
     tl.store(of_bias + part + down * 0, of_all, mask=known & (down == 0))
 
 
-def gradients(gradient: Tensor, x: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of the weight and the bias.
 
     What the programs found is added up afterwards, so the order of all sums is fixed.
@@ -134,12 +134,13 @@ def gradients(gradient: Tensor, x: Tensor, size: int) -> tuple[Tensor, Tensor]:
     Args:
         gradient: of the output, (B, H, W, C), contiguous.
         x: the input, (B, H, W, C), contiguous.
-        size: k, odd.
+        weight: (C, 1, k, k) with an odd k, of which only the shape counts.
 
     Returns:
         (C, 1, k, k) and (C,), float32.
     """
     batch, height, width, channels = x.shape
+    size = weight.shape[-1]
     rows, columns, depth, warps = SUMMED_TILES[size > 3]
     while rows < height and batch * parts_of(height, rows) * parts_of(width, columns) > MOST_PARTS:
         rows *= 2

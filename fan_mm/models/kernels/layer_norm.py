@@ -21,8 +21,8 @@ from fan_mm.models.kernels.library import (
     LIBRARY,
     beside,
     differentiable_gradients,
+    implement,
     needs_gradient,
-    triton_compiles,
 )
 
 LIBRARY.define(
@@ -79,33 +79,11 @@ class _LayerNorm(torch.autograd.Function):
         return of_x, of_weight.to(weight.dtype), of_bias.to(bias.dtype), None, None
 
 
-@torch.library.impl(LIBRARY, 'layer_norm', 'CUDA')
-def _layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    if not triton_compiles():
-        return _plain(x, weight, bias, eps, dtype)
-    from fan_mm.models.kernels import layer_norm_triton
-
-    return layer_norm_triton.layer_norm(x, weight, bias, eps, dtype)
-
-
-@torch.library.impl(LIBRARY, 'layer_norm_gradients', 'CUDA')
-def _gradients(
-    gradient: Tensor, x: Tensor, weight: Tensor, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    if not triton_compiles():
-        return _plain_gradients(gradient, x, weight, eps)
-    from fan_mm.models.kernels import layer_norm_triton
-
-    return layer_norm_triton.gradients(gradient, x, weight, eps)
-
-
-@torch.library.impl(LIBRARY, 'layer_norm', 'CompositeExplicitAutograd')
 def _plain(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
     standard = F.layer_norm(x.float(), x.shape[-1:], eps=eps)
     return (standard * beside(weight, x) + beside(bias, x)).to(dtype)
 
 
-@torch.library.impl(LIBRARY, 'layer_norm_gradients', 'CompositeExplicitAutograd')
 def _plain_gradients(
     gradient: Tensor, x: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,15 +97,17 @@ def _plain_gradients(
     return of_x.to(x.dtype), of_weight, of_bias
 
 
-@torch.library.register_fake('fan_mm::layer_norm', lib=LIBRARY)
 def _shape(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
     return torch.empty_like(x, dtype=dtype)
 
 
-@torch.library.register_fake('fan_mm::layer_norm_gradients', lib=LIBRARY)
 def _gradient_shapes(
     gradient: Tensor, x: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     new = weight.new_empty
     of_weight, of_bias = (new(weight.shape, dtype=torch.float32) for _ in range(2))
     return torch.empty_like(x), of_weight, of_bias
+
+
+implement('layer_norm', _plain, _shape, 'layer_norm_triton:layer_norm')
+implement('layer_norm_gradients', _plain_gradients, _gradient_shapes, 'layer_norm_triton:gradients')

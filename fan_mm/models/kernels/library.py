@@ -2,7 +2,9 @@
 
 import functools
 import importlib.util
-from collections.abc import Sequence
+import pkgutil
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def has_kernels(x: Tensor) -> bool:
-    """Whether the operators are made for ``x``: on a GPU, of 32 or 16 bits.
+    """Whether the operators support ``x``: on a GPU, with 32 or 16 bits.
 
     A graph that leaves for another program keeps to PyTorch's own, and so does what torch.func transforms.
     """
@@ -42,6 +44,32 @@ def triton_compiles() -> bool:
     return torch.version.hip is not None or torch.cuda.get_device_capability() >= (7, 0)
 
 
+def implement(operator: str, plain: Callable, shapes: Callable, kernels: str) -> None:
+    """Give an operator of the library its implementations.
+
+    Args:
+        operator: its name.
+        plain: with PyTorch's operators, for any device.
+        shapes: the outputs' shapes and types alone.
+        kernels: with Triton, ``module:function`` beside this module, imported when first needed.
+    """
+
+    def on_gpu(*inputs: Any) -> Any:
+        if not triton_compiles():
+            return plain(*inputs)
+        fused = _triton(kernels)
+        return fused(*(x.contiguous() if isinstance(x, Tensor) else x for x in inputs))
+
+    LIBRARY.impl(operator, plain, 'CompositeExplicitAutograd')
+    LIBRARY.impl(operator, on_gpu, 'CUDA')
+    torch.library.register_fake(f'fan_mm::{operator}', shapes, lib=LIBRARY)
+
+
+@functools.cache
+def _triton(kernels: str) -> Any:
+    return pkgutil.resolve_name(f'fan_mm.models.kernels.{kernels}')
+
+
 def parts_of(length: int, size: int) -> int:
     """How many parts of a size cover a length; Triton's own costs a tenth of a launch."""
     return -(-length // size)
@@ -53,7 +81,7 @@ def power_of_2(length: int) -> int:
 
 
 def needs_gradient(*inputs: Tensor) -> bool:
-    """Whether autograd follows what is computed from these."""
+    """Whether autograd records computations with these."""
     return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
 
 

@@ -13,8 +13,8 @@ from fan_mm.models.kernels.library import (
     LIBRARY,
     beside,
     differentiable_gradients,
+    implement,
     needs_gradient,
-    triton_compiles,
 )
 
 LIBRARY.define('scaled_residual(Tensor x, Tensor factor, Tensor branch) -> Tensor')
@@ -61,30 +61,10 @@ class _ScaledResidual(torch.autograd.Function):
         return gradient, of_factor.to(factor.dtype), of_branch
 
 
-@torch.library.impl(LIBRARY, 'scaled_residual', 'CUDA')
-def _scaled_residual(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
-    if not triton_compiles():
-        return _plain(x, factor, branch)
-    from fan_mm.models.kernels import scaled_residual_triton
-
-    return scaled_residual_triton.scaled_residual(x, factor, branch)
-
-
-@torch.library.impl(LIBRARY, 'scaled_residual_gradients', 'CUDA')
-def _gradients(gradient: Tensor, factor: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:
-    if not triton_compiles():
-        return _plain_gradients(gradient, factor, branch)
-    from fan_mm.models.kernels import scaled_residual_triton
-
-    return scaled_residual_triton.gradients(gradient, factor, branch)
-
-
-@torch.library.impl(LIBRARY, 'scaled_residual', 'CompositeExplicitAutograd')
 def _plain(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
     return torch.addcmul(x, beside(factor, x).to(x.dtype), branch.to(x.dtype))
 
 
-@torch.library.impl(LIBRARY, 'scaled_residual_gradients', 'CompositeExplicitAutograd')
 def _plain_gradients(gradient: Tensor, factor: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:
     gradient = gradient.float()
     summed = list(range(factor.dim() - 1, branch.dim() - 1))
@@ -92,11 +72,18 @@ def _plain_gradients(gradient: Tensor, factor: Tensor, branch: Tensor) -> tuple[
     return of_branch, (gradient * branch).sum(summed)
 
 
-@torch.library.register_fake('fan_mm::scaled_residual', lib=LIBRARY)
 def _shape(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
     return torch.empty_like(x)
 
 
-@torch.library.register_fake('fan_mm::scaled_residual_gradients', lib=LIBRARY)
 def _gradient_shapes(gradient: Tensor, factor: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(branch), factor.new_empty(factor.shape, dtype=torch.float32)
+
+
+implement('scaled_residual', _plain, _shape, 'scaled_residual_triton:scaled_residual')
+implement(
+    'scaled_residual_gradients',
+    _plain_gradients,
+    _gradient_shapes,
+    'scaled_residual_triton:gradients',
+)

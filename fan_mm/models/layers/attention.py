@@ -15,7 +15,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """``softmax(q @ k.T / sqrt(d)) @ v`` in memory that grows with N, not N².
 
     PyTorch's fused kernel, which on a CPU multiplies through MKL; for inference over many tokens
-    there, blocks of queries multiplied through oneDNN are faster (see `pointwise`).
+    there, blocks of queries multiplied through oneDNN are faster (see `pointwise`). Not in bfloat16: the blocks
+    would round the scores, which the fused kernel keeps in float32.
 
     Args:
         q: (B, h, N, d).
@@ -26,7 +27,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         (B, h, N, d), whose transposition to (B, N, h, d) is contiguous.
     """
     batch, heads, tokens, width = q.shape
-    if not (writes_in_place(q) and prefers_onednn(q)) or tokens < MANY_TOKENS:
+    onednn = writes_in_place(q) and prefers_onednn(q) and q.dtype == torch.float32
+    if not onednn or tokens < MANY_TOKENS:
         return F.scaled_dot_product_attention(q, k, v)
     out = q.new_empty(batch, tokens, heads, width).transpose(1, 2)
     queries = max(1, SCORES // tokens)

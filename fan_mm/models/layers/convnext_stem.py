@@ -81,7 +81,7 @@ class ConvNeXtBlock(nn.Module):
                 for x_part, y_part in zip(x_parts, y_parts, strict=True)
             )
             return torch.cat(list(scaled)).view(x.shape)
-        out = torch.empty(x.shape, dtype=x.dtype)
+        out = torch.empty(x.shape, dtype=torch.promote_types(x.dtype, self.gamma.dtype))
         out_parts = out.flatten(0, -2).split(size)
         for x_part, y_part, out_part in zip(x_parts, y_parts, out_parts, strict=True):
             torch.addcmul(x_part, self.gamma, self.mlp(self.norm(y_part)), out=out_part)

@@ -13,18 +13,13 @@ PART_SIZE = 2**20  # values of a hidden tensor that are computed at once (4 MB)
 
 
 def eager_on_cpu(x: Tensor) -> bool:
-    """Whether ``x`` is computed on a CPU now, neither traced nor compiled."""
+    """Whether ``x`` is computed eagerly on a CPU, neither traced nor compiled."""
     return x.device.type == 'cpu' and not (torch.jit.is_tracing() or torch.compiler.is_compiling())
 
 
 def writes_in_place(x: Tensor) -> bool:
-    """Whether a layer with input ``x`` may overwrite its own hidden values: in plain inference."""
-    return (
-        eager_on_cpu(x)
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled('cpu')
-        and x.dtype == torch.float32
-    )
+    """Whether a layer with input ``x`` may overwrite its own hidden values: in inference."""
+    return eager_on_cpu(x) and not torch.is_grad_enabled()
 
 
 def gelu(x: Tensor) -> Tensor:

@@ -54,11 +54,10 @@ class ChannelLayerNorm(nn.LayerNorm):
         return self.weight * self.ratio**0.5 if self.unbiased else self.weight
 
     def _by_kernel(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        dtype = self._type_under_autocast() if torch.is_autocast_enabled('cuda') else x.dtype
+        dtype = x.dtype
+        if torch.is_autocast_enabled('cuda'):
+            dtype = torch.get_autocast_dtype('cuda') if self.before_product else torch.float32
         return layer_norm_on_gpu(x, weight, bias, self.eps * self.ratio, dtype)
-
-    def _type_under_autocast(self) -> torch.dtype:
-        return torch.get_autocast_dtype('cuda') if self.before_product else torch.float32
 
     def extra_repr(self) -> str:
         """Show the size, epsilon and divisor."""

@@ -39,9 +39,10 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def cast_once(x: Tensor) -> Tensor:
-    """``x`` cast once, where autocast would cast it for every product, on a GPU a kernel each."""
-    if x.is_cuda and torch.is_autocast_enabled('cuda'):
-        return x.to(torch.get_autocast_dtype('cuda'))
+    """``x`` cast once, where autocast would cast it for every product."""
+    device = x.device.type
+    if device in ('cpu', 'cuda') and torch.is_autocast_enabled(device):
+        return x.to(torch.get_autocast_dtype(device))
     return x
 
 

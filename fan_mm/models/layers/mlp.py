@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.models.layers.convolution import FanOutConv2d, depthwise
 from fan_mm.models.layers.cpu_inference import PART_SIZE, gelu, writes_in_place
-from fan_mm.models.layers.linear import Linear, pointwise
+from fan_mm.models.layers.linear import Linear, cast_once, pointwise
 from fan_mm.models.layers.token_map import as_map, as_tokens
 
 
@@ -95,17 +95,21 @@ class ConvMlp(nn.Module):
     def _in_parts(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """The same in inference, some hidden channels at a time: they never mix before fc2."""
         conv1, bn, conv2 = self.dwconv.conv1, self.dwconv.bn, self.dwconv.conv2
+        tokens = cast_once(tokens)
         scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
         shift = bn.bias - bn.running_mean * scale
+        # of the tokens' type: a sum of several types is slow
+        scale, shift, gamma, out = (
+            x.to(tokens.dtype) for x in (scale, shift, self.gamma, self.fc2.bias)
+        )
         channels = max(64, PART_SIZE // max(1, tokens.shape[:2].numel()) // 64 * 64)
-        out: Tensor = self.fc2.bias
-        for start in range(0, len(self.gamma), channels):
+        for start in range(0, len(gamma), channels):
             c = slice(start, start + channels)
             a = pointwise(tokens, self.fc1.weight[c], self.fc1.bias[c])
             b = gelu(as_tokens(depthwise(as_map(a, grid), conv1.weight[c], conv1.bias[c])))
             torch.addcmul(shift[c], scale[c], b, out=b)
             b = as_tokens(depthwise(as_map(b, grid), conv2.weight[c], conv2.bias[c]))
-            b = a.addcmul_(self.gamma[c], b) if self.identity else b.mul_(self.gamma[c])
+            b = a.addcmul_(gamma[c], b) if self.identity else b.mul_(gamma[c])
             out = pointwise(b, self.fc2.weight[:, c], None).add_(out)
         return out
 

@@ -1,9 +1,9 @@
 """Evaluations on the files of the training, or with its random transforms, are said."""
 
 import pytest
-from mmengine.registry import DefaultScope
+from mmengine.registry import DATASETS, DefaultScope
 
-from fan_mm.engine.checks.unseen import random_steps, same_files
+from fan_mm.engine.checks.unseen import folds_of_some_classes, random_steps, same_files
 from fan_mm.errors import InputError
 
 NAMES = 'train_dataloader', 'val_dataloader'
@@ -134,3 +134,73 @@ def test_files_that_a_training_has_seen(library, training, evaluation, said):
         notes = same_files(*loaders, NAMES)
     assert bool(notes) == said
     assert all(note.startswith('val_dataloader.dataset has the files of train_') for note in notes)
+
+
+def fold(number=0, test=False, seed=1, of=5, dataset=FOLDERS):
+    return dict(
+        type='KFoldDataset', fold=number, num_splits=of, seed=seed, test_mode=test, dataset=dataset
+    )
+
+
+@pytest.mark.parametrize(
+    ('training', 'evaluation', 'said'),
+    [
+        (fold(), fold(test=True), False),
+        (fold(), fold(1, test=True), True),
+        (fold(), fold(), True),
+        (fold(), fold(test=True, seed=2), True),
+        (fold(), fold(test=True, of=4), True),
+        (fold(test=True), fold(), False),  # a fifth is trained on
+        (fold(test=True), fold(1, test=True), False),
+        (FOLDERS, fold(test=True), True),
+        (fold(), FOLDERS, True),
+        (fold(), FOLDERS | dict(data_prefix='val'), False),
+        (dict(type='RepeatDataset', times=2, dataset=fold()), fold(test=True), False),
+        (fold(4, seed=None), fold(4, test=True, seed=None), False),
+    ],
+)
+def test_folds(training, evaluation, said):
+    pytest.importorskip('mmpretrain.datasets')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        notes = same_files(dict(dataset=training), dict(dataset=evaluation), NAMES)
+    assert len(notes) == said
+    assert all(' of train_dataloader.dataset' in note for note in notes)
+
+
+def test_the_images_of_a_fold(tmp_path):
+    """Which are in both is what mmpretrain's own wrapper says."""
+    pytest.importorskip('mmpretrain.datasets')
+    lines = tmp_path / 'list.txt'
+    lines.write_text(''.join(f'{i}.png 0\n' for i in range(10)))
+    own = dict(type='CustomDataset', ann_file=str(lines))
+    made = [fold(dataset=own), fold(1, test=True, dataset=own), fold(test=True, dataset=own)]
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        taken = [
+            {d.get_data_info(i)['img_path'] for i in range(len(d))}
+            for d in map(DATASETS.build, made)
+        ]
+        notes = [
+            same_files(dict(dataset=made[0]), dict(dataset=other), NAMES) for other in made[1:]
+        ]
+    assert [bool(taken[0] & other) for other in taken[1:]] == [True, False]
+    assert [bool(said) for said in notes] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'said'),
+    [
+        (fold(seed=None), True),
+        (fold(seed=0), False),
+        (fold(seed=None, dataset=FOLDERS | dict(ann_file='a.txt')), False),
+        (fold(seed=None, dataset=dict(type='ImageNet', data_root='d', split='val')), False),
+        (fold(seed=None, dataset=dict(type='CIFAR10', data_prefix='d')), False),
+        (FOLDERS, False),
+        (None, False),
+    ],
+)
+def test_folds_of_class_folders_that_are_not_shuffled(dataset, said):
+    pytest.importorskip('mmpretrain.datasets')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        notes = folds_of_some_classes('val_dataloader', dict(dataset=dataset))
+    assert len(notes) == said
+    assert not notes or notes[0].startswith('val_dataloader.dataset: KFoldDataset without a seed')

@@ -178,3 +178,29 @@ def test_readers_of_ones_own_are_left_alone():
     datasets = pytest.importorskip('mmdet.datasets')
     assert not reads_as_voc(datasets.WIDERFaceDataset)
     assert not reads_as_voc(datasets.CocoDataset)
+
+
+def of_whole_images(root, *classes, **options):
+    voc = pytest.importorskip('mmpretrain.datasets').VOC
+    (root / 'VOC2007/ImageSets/Main').mkdir(parents=True, exist_ok=True)
+    (root / 'VOC2007/ImageSets/Main/test.txt').write_text('1\n2\n3\n')
+    given = dict(split='test', metainfo=dict(classes=classes), lazy_init=True)
+    return voc(data_root=str(root / 'VOC2007'), **given | options)
+
+
+def test_classes_of_whole_images(root):
+    built = of_whole_images(root, 'cat', 'dog')
+    assert reads_as_voc(type(built))
+    assert check_voc(PLACE, built) == []
+    assert check_voc(PLACE, of_whole_images(root, 'cat')) == []  # one of them is meant
+    (note,) = check_voc(PLACE, of_whole_images(root, 'cat', 'Dog'))
+    assert note == f"{PLACE}: objects named 'dog' are left out: the class is written 'Dog'"
+    with pytest.raises(InputError, match="are 'cat', 'dog', but the classes are 'Cat': set"):
+        check_voc(PLACE, of_whole_images(root, 'Cat'))
+    bare = dict(data_prefix=dict(img_path='JPEGImages'), test_mode=True)
+    assert check_voc(PLACE, of_whole_images(root, 'Cat', **bare)) == []  # without labels
+    (root / 'VOC2007/JPEGImages/2.jpg').unlink()
+    with pytest.raises(InputError, match=r'no image .*2\.jpg, which .*Main/test\.txt lists'):
+        check_voc(PLACE, of_whole_images(root, 'cat'))
+    with pytest.raises(InputError, match=r'no list .*VOC2007/ImageSets/Main/val\.txt'):
+        check_voc(PLACE, of_whole_images(root, 'cat', split='val'))

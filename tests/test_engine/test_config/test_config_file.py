@@ -1,6 +1,10 @@
 """Configs wherever they lie and however they are written; `tests/test_command_lines.py` has wrong ones."""
 
+import copy
 import inspect
+import json
+import os
+import pickle
 import sys
 from pathlib import Path
 
@@ -65,6 +69,16 @@ def test_files_that_cannot_be_read(here, content, words):
     finally:
         sys.setrecursionlimit(limit)
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('name', ['fan_hybrid_t_cityscapes.py', '_base_/default_runtime.py'])
+def test_a_base_of_ours_is_named_by_its_path(here, name):
+    (here / 'a.py').write_text(f"_base_ = 'fan_mm::{name}'")
+    with pytest.raises(InputError, match=r"a\.py: mmengine has no 'fan_mm::' in a _base_") as error:
+        read_config('a.py')
+    path = str(error.value).rpartition(' such as ')[2]
+    (here / 'a.py').write_text(f'_base_ = {path!r}')
+    assert read_config('a.py').model.backbone.type == 'FANHybrid'
 
 
 def test_a_library_under_the_name_of_another_distribution(here, monkeypatch):
@@ -198,6 +212,28 @@ def test_paths_of_pathlib_are_texts(here):
     )
     cfg = read_config('a.py')
     assert (cfg.model.init_cfg[0].checkpoint, cfg.load_from) == ('b.pth', '~/c.pth')
+
+
+def test_paths_of_pathlib_are_still_paths(here):
+    """Classes of the user's own may go on with what the config has, and what is written down is read again."""
+    Path('a.py').write_text(
+        "pathlib = __import__('pathlib')\n"
+        "model = dict(type='A', root=pathlib.Path('b/c.tar.gz'), lists=([pathlib.Path('d')], pathlib.Path('e')))\n"
+    )
+    model = read_config('a.py').model
+    copies = [model.root, copy.deepcopy(model).root, copy.deepcopy([model.root])[0]]
+    for root in copies:
+        assert (root / 'x', root.parent, root.stem) == (Path('b/c.tar.gz/x'), Path('b'), 'c.tar')
+        assert (
+            os.path.join(root, 'x') == 'b/c.tar.gz/x' and root.endswith('.gz') and not root.exists()
+        )
+        assert json.dumps(root) == '"b/c.tar.gz"' and repr(root) == "'b/c.tar.gz'"
+    assert [text / 'f' for text in (*model.lists[0], model.lists[1])] == [Path('d/f'), Path('e/f')]
+    assert type(pickle.loads(pickle.dumps(model.root))) is str  # as in a checkpoint
+    with pytest.raises(AttributeError, match='nothing'):
+        model.root.nothing  # noqa: B018
+    read_config('a.py').dump('b.py')
+    assert read_config('b.py').model == model
 
 
 def test_a_misspelt_path(tmp_path):

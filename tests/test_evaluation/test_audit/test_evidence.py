@@ -173,6 +173,16 @@ def test_what_cannot_be_looked_at_is_left_out(batch, outputs):
     assert not {'most', 'scores', 'truth'} & merged([watch.end()], CLASSES).keys()
 
 
+def test_several_forms_of_each_picture_of_a_batch():
+    watch = Watch(nn.Linear(2, 2), clean=True)
+    pictures = torch.arange(3 * 3 * 8 * 8).reshape(3, 3, 8, 8)
+    forms = [list(pictures), [picture.flip(-1) for picture in pictures]]
+    watch.take([4, 5, 6], dict(inputs=forms), [classified(p) for p in range(3)])
+    seen = watch.end()
+    assert sorted(seen.pictures) == [4, 5, 6]
+    assert len(set(seen.pictures.values())) == 3
+
+
 def test_test_time_augmentation_gives_several_forms_of_a_picture():
     forms = [[torch.ones(3, 20, 30)], [torch.zeros(3, 40, 60)]]
     first, second = (

@@ -291,7 +291,7 @@ def test_folders_of_copies(swept_copies, premade, fault):
 
 def test_the_clean_cell_is_audited_before_the_others(swept, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(auditor, 'print_log', lambda text, *_: said.append((text, model.pictures)))
+    monkeypatch.setattr(auditor, 'warn', lambda text: said.append((text, model.pictures)))
     model = Changed(lambda data, number: torch.randint_like(data, 19))
     results = swept(model, work_dir=tmp_path)
     line = next(line for line in findings_text(results) if line.startswith('audit, clean score'))

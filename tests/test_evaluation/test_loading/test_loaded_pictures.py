@@ -118,6 +118,19 @@ def test_which_colour_comes_first(tmp_path, steps, red):
     assert not red_first(SimpleNamespace(datasets={'a': dataset}))  # somebody's own wrapper
 
 
+@pytest.mark.parametrize('kind', ['CIFAR10', 'CIFAR100', 'somebody else'])
+def test_arrays_without_a_file(kind):
+    """CIFAR's have red first."""
+    datasets = pytest.importorskip('mmpretrain.datasets')
+
+    class Arrays(getattr(datasets, kind, BaseDataset)):
+        def load_data_list(self):
+            return [dict(img=RGB, gt_label=0)]
+
+    where = dict(ann_file='') if kind == 'somebody else' else dict(data_root='nowhere')
+    assert red_first(Arrays(**where, pipeline=[PackSample()])) == kind.startswith('CIFAR')
+
+
 @pytest.mark.parametrize('dataset', [None, SimpleNamespace(), [1]])
 def test_datasets_without_pipelines_tell_no_order(dataset):
     assert not red_first(dataset)

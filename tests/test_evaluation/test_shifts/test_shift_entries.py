@@ -11,6 +11,7 @@ from fan_mm.evaluation.shifts.pooling import CLEAN_COLUMN, POOLED, ShiftCell, po
 from fan_mm.evaluation.shifts.results import join
 from fan_mm.evaluation.shifts.scores import SetInfo
 
+COCO = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 FOG, SNOW = ShiftCell('acdc', 'fog'), ShiftCell('acdc', 'snow')
 
 
@@ -39,8 +40,11 @@ def test_other_scores_and_pictures_are_told_of_each_condition():
     assert [cell['condition'] for cell in results['cells']] == ['night', 'clean', 'fog', 'snow']
 
 
-@pytest.mark.parametrize('clean', [True, False])
-def test_draws_of_every_score_of_boxes(clean):
+@pytest.mark.parametrize(
+    ('clean', 'settings'),
+    [(True, None), (False, None), (True, {'iou_thrs': list(COCO)}), (True, {'iou_thrs': [0.5]})],
+)
+def test_draws_of_every_score_of_boxes(clean, settings):
     """Of the clean column, of each condition, and of all of these together."""
     pytest.importorskip('pycocotools')
     from coco_boxes import OVERLAPS, boxes
@@ -53,7 +57,8 @@ def test_draws_of_every_score_of_boxes(clean):
         names = np.array([f'{cell}/{i}' for i in range(4)])
         record = CellRecord('clean', 0, 'done', metrics={'bbox_mAP': 0.0, 'bbox_mAP_50': 0.0})
         statistics = {'bbox': match(*boxes(seed, 4), OVERLAPS)}
-        parts.append(Measured(cell, record, 4, keys=names, scenes=names, statistics=statistics))
+        known = dict(keys=names, scenes=names, statistics=statistics, settings=settings)
+        parts.append(Measured(cell, record, 4, **known))
     of_cell = {part.cell: part.statistics for part in parts}
     scenes = {part.cell: part.scenes for part in parts}
     results, arrays = join(
@@ -68,7 +73,9 @@ def test_draws_of_every_score_of_boxes(clean):
     )
     entry = results['sets']['coco_o']
     assert str(arrays['kind']) == 'resampled' and list(entry['others']) == ['bbox_mAP_50']
-    assert ('effective_robustness' in entry['mean_of_conditions']) == clean
+    usual = settings is None or len(settings['iou_thrs']) == 10
+    assert ('effective_robustness' in entry['mean_of_conditions']) == (clean and usual)
+    assert all(cell['settings'] == settings for cell in results['cells'])
     assert 'effective_robustness' not in entry['others']['bbox_mAP_50']['mean_of_conditions']
     expected = pool(of_cell, scenes, resamples=10)
     columns = [*((cell, [cell]) for cell in scenes), (ShiftCell('coco_o', POOLED), cells)]

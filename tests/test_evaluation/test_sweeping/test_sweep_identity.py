@@ -19,6 +19,7 @@ ARGUMENTS = dict(
     content='fedcba98765432100',
     samples=3,
     calibration={},
+    settings={'ignore_index': 255.0},
 )
 ENTRIES = {
     'fingerprints': '2',
@@ -40,6 +41,10 @@ ENTRIES = {
         ({}, {}),
         (dict(resized=True), {'place of the corruptions': 'after the resize'}),
         (dict(calibration={'temperature of': 'a'}), {'temperature of': 'a'}),
+        (
+            dict(model=dict(config_sha256=None, checkpoint_sha256=None)),
+            {'config': 'None', 'metric: ignore_index': '255.0'},
+        ),
         (
             dict(
                 protocol=dict(ARGUMENTS['protocol'], corrupted_images={'fog/1': 'x', 'fog/2': 'y'})

@@ -24,11 +24,6 @@ def test_other_scores_that_are_summed_up(task, summed_up):
     assert results._summarized(KnownMetric(task, (), 1), 'a/mIoU', names) == summed_up
 
 
-def test_a_score_that_no_cell_has():
-    assert results._named(KnownMetric('t', ('mAP', 'AR'), 1)) == 'mAP'
-    assert results._named(KnownMetric('t', (), 1)) == 'score'
-
-
 def test_contents_of_copies(tmp_path):
     (tmp_path / 'a.png').write_bytes(b'a')
     paths = [str(tmp_path / 'a.png')]
@@ -48,13 +43,18 @@ class Own(BaseMetric):
 
 
 @pytest.mark.parametrize(
-    ('statistics', 'scale', 'done'), [(None, 1, 2), ('iou', None, 2), ('iou', None, 0)]
+    ('statistics', 'scale', 'done', 'headline'),
+    [
+        (None, 1, 2, 'mIoU'),
+        ('iou', None, 2, 'mIoU'),
+        ('iou', None, 0, 'mDice'),  # where no cell has a score, it needs a name
+        (None, 1, 0, 'score'),
+    ],
 )
 @pytest.mark.parametrize('calibrated', [False, True])
-def test_what_is_put_together(statistics, scale, done, calibrated, monkeypatch, tmp_path):
+def test_what_is_put_together(statistics, scale, done, headline, calibrated, monkeypatch, tmp_path):
     cells = [CLEAN, Cell('fog', 1), Cell('fog', 2)]
     scores = [{'mIoU': 50.0, 'aAcc': 80.0}, {'mIoU': 40.0}, {}] if done else [{}] * 3
-    headline = 'mIoU' if done else 'mDice'
     records = {
         cell: CellRecord(*cell, 'done' if found else 'failed', found)
         for cell, found in zip(cells, scores, strict=True)
@@ -70,7 +70,8 @@ def test_what_is_put_together(statistics, scale, done, calibrated, monkeypatch, 
         }
         return {cell: kept[name] for cell in done if name in kept}
 
-    how = KnownMetric('segmentation', ('mDice',), scale, statistics)
+    headlines = () if headline == 'score' else ('mDice', 'mFscore')
+    how = KnownMetric('segmentation', headlines, scale, statistics)
     monkeypatch.setattr(results, 'how_to_read', lambda evaluator: how)
     monkeypatch.setattr(results, 'build_results', lambda **given: given)
     monkeypatch.setattr(results, 'audit', lambda facts: facts)

@@ -102,7 +102,7 @@ def test_masks_are_scored_where_all_objects_have_some(masks, tmp_path, no_report
     torch.save({'state_dict': {'weight': torch.zeros(1)}, 'meta': {}}, tmp_path / 'w.pth')
     cfg = Config.fromfile(tmp_path / 'detector.py')
     log = []
-    monkeypatch.setattr('fan_mm.jobs.shifts.parts.print_log', lambda line, *_: log.append(line))
+    monkeypatch.setattr('fan_mm.jobs.shifts.parts.warn', lambda line: log.append(line))
     results = evaluate_shifts(cfg, str(tmp_path / 'w.pth'), {'coco_o': str(root)}, tmp_path / 'out')
     entry = results['sets']['coco_o']
     assert entry['pooled']['score']['value'] == 100
@@ -150,6 +150,8 @@ def test_a_detector_on_coco_o(tmp_path, no_report):
     assert pooled == pytest.approx(np.mean(single), abs=1e-4)
     assert 'zebra' in entry['conditions']['sketch']['absent'], 'no box of it'
     assert len(entry['scored']) == 80 and results['metric']['name'] == 'bbox_mAP'
+    settings = [cell['settings'] for cell in results['cells']]
+    assert all(len(own['iou_thrs']) == 10 and own['annotations'] for own in settings)
     differences = build_shift_comparison([tmp_path / 'out', tmp_path / 'out']).differences
     others = entry['others']
     assert {'bbox_mAP_50', 'bbox_mAP_75'} <= others.keys()

@@ -145,7 +145,7 @@ TRUTH = dict(ann_file=Path('b.json'))
 )
 def test_boxes_and_masks(metrics, masks, scored, monkeypatch):
     said = []
-    monkeypatch.setattr(parts, 'print_log', lambda line, *_: said.append(line))
+    monkeypatch.setattr(parts, 'warn', lambda line: said.append(line))
     found = dict(coco_o=[condition(masks=True, **TRUTH), condition(masks=masks, **TRUTH)])
     cfg = SimpleNamespace(test_evaluator=metrics)
     assert parts._boxes_and_masks(cfg, found) == scored

@@ -1,0 +1,35 @@
+"""How many channels the images have that a model takes: not all take colour images."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_WANTED = re.compile(r'to have (\d+) channels')  # what torch says of a convolution
+
+
+@torch.no_grad()
+def input_channels(model: nn.Module, run: Callable[[Tensor], Any], size: tuple[int, int]) -> int:
+    """As many as a model's data_preprocessor has means, or 3; or else as many as its convolution wants.
+
+    The latter may get something else than the image (YOLOX: four pixels of it at a time), and so it is asked only
+    where the model does not take the former.
+
+    Args:
+        model: of mmpretrain, mmseg or mmdet.
+        run: lets it take images ``(1, C, H, W)``.
+        size: height and width.
+    """
+    mean = getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
+    usual = mean.numel() if isinstance(mean, Tensor) and mean.numel() > 1 else 3
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is None or first.in_channels == usual:
+        return usual
+    try:
+        run(torch.zeros(1, usual, *size))
+    except Exception as error:  # whatever the model's parts raise
+        wanted = _WANTED.search(str(error))
+        return int(wanted[1]) if wanted else usual
+    return usual

@@ -1,0 +1,113 @@
+"""Labels in mmpretrain's JSON files: numbers of classes; what would be taken for others is refused."""
+
+import copy
+import json
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from fan_mm.engine.config_checks import check_data
+from fan_mm.engine.runtime import register_task_library
+from fan_mm.errors import InputError
+
+pytest.importorskip('mmpretrain')
+
+LINEAR = dict(type='LinearClsHead', num_classes=3, in_channels=4)
+SEVERAL = dict(type='MultiLabelLinearClsHead', num_classes=3, in_channels=4)
+PIPELINE = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+
+
+class OneHotToNumbers:
+    """A transform of somebody's own."""
+
+
+def config(tmp_path, labels, head, kind='MultiLabelDataset', **dataset):
+    file = tmp_path / 'a.json'
+    samples = [dict(img_path=f'{i}.png', gt_label=label) for i, label in enumerate(labels)]
+    file.write_text(json.dumps(dict(metainfo={}, data_list=samples)))
+    given = dict(type=kind, data_root=str(tmp_path), ann_file='a.json', pipeline=PIPELINE) | dataset
+    cfg = Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(type='ImageClassifier', backbone=dict(type='ResNet', depth=18), head=head),
+            test_dataloader=dict(dataset=given),
+        )
+    )
+    register_task_library(cfg)
+    return cfg
+
+
+ONE_HOT = r'gt_label has a value for each class, such as \[1, 0, 0\], but .*, \[0\]$'
+
+
+TWICE = r'0\.png has the label 0 more than once, for which mmpretrain makes a target of [23] '
+
+
+@pytest.mark.parametrize(
+    ('labels', 'head', 'words'),
+    [
+        ([[0], [1, 2], []], SEVERAL, None),
+        ([[0, 1, 2], [0, 2, 1]], SEVERAL, None),
+        ([[1, 0, 0], [0, 1, 0]], SEVERAL, ONE_HOT),
+        ([[1, 0, 0], [0, 1, 0]], None, ONE_HOT),
+        ([[1, 0, 0, 0], [0, 1, 0, 1]], SEVERAL, TWICE),  # of objects, not of four classes
+        ([[1, 0, 0], [0, 1]], SEVERAL, TWICE),
+        ([[1, 0, 0], [0, 1, 2]], SEVERAL, TWICE),
+        ([[1, 0, 0], 2], SEVERAL, TWICE),
+        ([[0, 1], [1, 0]], dict(SEVERAL, num_classes=2), None),  # may be both
+        ([[0, 1], [1, 1]], dict(SEVERAL, num_classes=2), r'such as \[1, 1\], but .* \[0, 1\]$'),
+        ([0, 2], LINEAR, None),
+        ([0, 3], LINEAR, r'1\.png has the label 3; labels are 0\.\.2$'),
+        ([0, -1], LINEAR, r'1\.png has the label -1; labels are 0\.\.2$'),
+        ([0, -1], None, r'1\.png has the label -1; labels are 0 and above$'),
+        ([[0], [1, 3]], SEVERAL, r'1\.png has the label 3'),
+        ([None, 37], None, None),
+        ([37, -4], dict(type='LinearRegressionHead', num_classes=1, in_channels=4), None),
+        ([[1, 0, 0]], dict(type='LinearRegressionHead', num_classes=3, in_channels=4), None),
+    ],
+)
+def test_labels(tmp_path, labels, head, words):
+    cfg = config(tmp_path, labels, head)
+    own = copy.deepcopy(cfg)
+    own.test_dataloader.dataset.pipeline.insert(1, dict(type=OneHotToNumbers))
+    assert check_data(own, training=False) == []  # may turn them into others
+    if words is None:
+        assert check_data(cfg, training=False) == []
+        return
+    with pytest.raises(InputError, match=rf'^test_dataloader\.dataset: .*a\.json: .*{words}'):
+        check_data(cfg, training=False)
+
+
+def test_what_mmpretrain_makes_of_a_class_that_is_there_twice():
+    from mmpretrain.evaluation import AveragePrecision
+    from mmpretrain.structures import label_to_onehot
+
+    target = label_to_onehot([1, 0, 1], 3)
+    assert target.tolist() == [1, 2, 0]
+    right = torch.tensor([[1.0, 1, 0]])
+    assert AveragePrecision.calculate(right, target[None], average=None).tolist() == [100, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ('labels', 'words'),
+    [
+        (dict(a=2, b=[0, 1]), None),
+        (dict(a=2), None),
+        (dict(a=3, b=[0]), r', task a: .*0\.png has the label 3; labels are 0\.\.2$'),
+        (dict(a=0, b=[1, 1, 0]), r', task b: gt_label has a value for each class, .* \[0, 1\]$'),
+        (dict(a=0, b=[1], c=-5), None),  # a regression
+    ],
+)
+def test_labels_of_tasks(tmp_path, labels, words):
+    tasks = dict(
+        a=LINEAR, b=SEVERAL, c=dict(type='LinearRegressionHead', num_classes=1, in_channels=4)
+    )
+    head = dict(type='MultiTaskHead', task_heads=tasks, in_channels=4)
+    steps = [PIPELINE[0], dict(type='PackMultiTaskInputs', multi_task_fields=('gt_label',))]
+    cfg = config(tmp_path, [labels], head, 'MultiTaskDataset', pipeline=steps)
+    if words is None:
+        assert check_data(cfg, training=False) == []
+        return
+    with pytest.raises(InputError, match=rf'^test_dataloader\.dataset: .*a\.json{words}'):
+        check_data(cfg, training=False)
