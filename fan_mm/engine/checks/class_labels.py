@@ -22,7 +22,8 @@ def check_class_labels(place: str, dataset: Any, number: int | None) -> None:
     Args:
         place: where the dataset stands in the config.
         dataset: for which `reads_json` holds, built lazily.
-        number: of classes that the model tells apart; None where its config does not say.
+        number: of classes that the model tells apart; None where its config does not say, or for a retriever,
+            which is tested on others.
 
     Raises:
         InputError: a label is no class, or is there twice; labels are lists of a value for each class, which
@@ -31,7 +32,10 @@ def check_class_labels(place: str, dataset: Any, number: int | None) -> None:
     samples = dataset.load_data_list()
     classes = dataset.CLASSES
     known = number or (len(classes) if classes else None)
-    found = {sample['img_path']: sample.get('gt_label') for sample in samples}
+    found = {
+        sample.get('img_path', f'sample {index}'): sample.get('gt_label')
+        for index, sample in enumerate(samples)
+    }
     _check(f'{place}: {dataset.ann_file}', found, known)
 
 
