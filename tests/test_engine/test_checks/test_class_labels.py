@@ -12,9 +12,9 @@ from fan_mm.engine.config_checks import check_data
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 
-heads = pytest.importorskip('mmpretrain.models').heads
+HEADS = pytest.importorskip('mmpretrain.models').HEADS
 REGRESSION = dict(type='LinearRegressionHead', num_classes=1, in_channels=4)
-REGRESSES = hasattr(heads, 'LinearRegressionHead')  # which the original package lacks
+REGRESSES = 'LinearRegressionHead' in HEADS  # which the original package lacks
 
 LINEAR = dict(type='LinearClsHead', num_classes=3, in_channels=4)
 SEVERAL = dict(type='MultiLabelLinearClsHead', num_classes=3, in_channels=4)
