@@ -29,13 +29,13 @@ from fan_mm.logs import warn
 
 # What numpy raises for a damaged .npz file.
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-COPIES = 'copies of '  # entries of an identity that are about one cell
-METRIC = 'metric: '  # entries that are settings of the metric
-PROTOCOL = 'protocol'  # entry of an identity: the name of a benchmark, or of a real condition
-_IDENTITY = 'identity'  # of its sweep, in the files of a cell
-_ARRAYS, _SEAL = 'arrays', 'seal'  # in a record: hashes of its statistics' file, and of all else
+COPIES = 'copies of '  # prefix of identity entries that concern one cell
+METRIC = 'metric: '  # prefix of identity entries that are settings of the metric
+PROTOCOL = 'protocol'  # identity entry: the name of a benchmark, or of a real condition
+_IDENTITY = 'identity'  # key of the sweep's identity in the files of a cell
+_ARRAYS, _SEAL = 'arrays', 'seal'  # in a record: hashes of its statistics file, and of the rest
 _CELL = re.compile(r'[a-z_]+_[0-9]\.(json|npz)')
-# What a kill leaves beside the cells, of what a sweep and its report write (`fan_mm.fileio`).
+# Temporary files that a killed sweep or report leaves next to the cells (`fan_mm.fileio`).
 _OURS = re.compile(
     r'\.(sweep|results|per_image|calibration|temperature|report|per_class|per_severity)\..+'
 )
@@ -97,9 +97,7 @@ def _differ(name: str, there: dict[str, str], now: dict[str, str]) -> bool:
     if name.startswith(METRIC) and None in (one, other):
         return False  # from an earlier version
     if name == PROTOCOL and (None in (one, other) or {one, other} <= BENCHMARKS.keys()):
-        return (
-            False  # from an earlier version; benchmarks can share cells if all else is the same
-        )
+        return False  # from an earlier version; benchmarks can share cells if all else is the same
     return one != other
 
 
@@ -172,7 +170,7 @@ class CellStore:
             for cell in [c for c, r in self._records.items() if r.status == 'done']:
                 self._check_origin(cell)
                 self._check_statistics(cell)
-            # keeps the entries for cells that are not requested now
+            # Keep the entries for copies of cells that are not requested now.
             self._identity = {**there, **identity}
             if self._identity != there:
                 write_whole(path, json.dumps(self._identity, indent=2) + '\n')
