@@ -60,7 +60,7 @@ class Process:
             end=lambda: self.note('watched') or 'seen',
         )
         self.metrics = SimpleNamespace(
-            evaluator='evaluator',
+            evaluator=SimpleNamespace(metrics=[]),
             calibration=None,
             begin=lambda: 'before',
             process=lambda batch, outputs: self.note('process', outputs),
