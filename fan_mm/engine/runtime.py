@@ -86,10 +86,10 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
         wrapper = cfg.optim_wrapper
         bfloat16 = 'bfloat16' in str(wrapper.get('dtype'))
         if type_name(wrapper) == 'AmpOptimWrapper' and bfloat16 and scope == 'mmdet':
-            _use_bfloat16(cfg)  # mmcv's operators on GPUs take float16, but not this
+            _use_bfloat16(cfg)  # mmcv's GPU operators support float16, but not bfloat16
         remarks += _batch_size_notes(cfg, world_size)
         if (cfg.get('auto_scale_lr') or {}).get('enable'):
-            # mmengine does not count that several steps are accumulated
+            # mmengine ignores gradient accumulation in the batch size.
             cfg.auto_scale_lr.base_batch_size /= wrapper.get('accumulative_counts', 1)
     return notes + remarks
 

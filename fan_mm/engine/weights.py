@@ -178,7 +178,7 @@ class LoadFromHook(Hook):
             check_values(named, own)
             for prefix, fan in fans_inside(model).items():
                 if part := below(prefix, state):
-                    adapt(part, fan)  # raise here, as errors in mmengine do not name the file
+                    adapt(part, fan)  # raise here with the file's name, which mmengine omits
         if runner._resume:
             _refuse_other_shapes(model, named, source)
         if averages := tree.averages(place):
@@ -228,11 +228,11 @@ def _check_options(backbone: object, checkpoint: object, source: str) -> None:
 def check_start(model: dict, path: str) -> None:
     """Check the file that a training is to start from (``load_from``).
 
-    Heads and necks may differ or be missing. From a file with only the backbone, like NVIDIA's, nothing would be
-    loaded. A classifier must have the same classes.
+    Parts may differ, such as the head, and a file may contain only heads and necks. From a file with only the
+    backbone, like NVIDIA's, nothing would be loaded. A classifier must have the same number of classes.
 
     Raises:
-        InputError: it is neither; says what to do instead.
+        InputError: the file cannot be used; the message says what to do instead.
     """
     with about('load_from'):
         tree = WeightTree(read_torch_file(path))
