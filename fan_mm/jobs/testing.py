@@ -30,6 +30,8 @@ from fan_mm.logs import warn
 from fan_mm.report import write_report
 from fan_mm.torch_files import is_foreign, local_file
 
+_MEAN = (123.3, 116.4, 103.6)  # of ImageNet's images, red first; models have it a little otherwise
+
 
 def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
     """What results say about the model, and what identifies its cells.
@@ -150,16 +152,46 @@ def check_normalised(cfg: Config, content: object, checkpoint: str) -> None:
 
 
 def say_red_first(cfg: Config, loop: Any) -> None:
-    """Warn if a model's data_preprocessor swaps red and blue of images that have red first already."""
+    """Say in the log that a model gets red and blue otherwise than its data_preprocessor says.
+
+    It exchanges those of images that have red first; or ImageNet's mean is in the other order.
+
+    Args:
+        cfg: of the model.
+        loop: the test loop.
+    """
     preprocessor = preprocessor_of(cfg)
-    names = ('bgr_to_rgb', 'to_rgb') if isinstance(preprocessor, dict) else ()
-    dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
-    for name in names:
-        if preprocessor.get(name) and red_first(dataset):
-            warn(
-                f'fan_mm: test_dataloader.dataset.pipeline gives images with red first, and data_preprocessor.{name} '
-                'exchanges red and blue: the model gets blue first, which is right only if it was trained so'
-            )
+    given = preprocessor if isinstance(preprocessor, dict) else {}
+    exchanges = [name for name in ('bgr_to_rgb', 'to_rgb', 'rgb_to_bgr') if given.get(name)]
+    order = _order_of_mean(given.get('mean'))
+    if not exchanges and order is None:
+        return
+    red = red_first(getattr(getattr(loop, 'dataloader', None), 'dataset', None))
+    gets = 'bgr' if red == bool(exchanges) else 'rgb'
+    first = {'rgb': 'red', 'bgr': 'blue'}
+    if red and exchanges and exchanges[0] != 'rgb_to_bgr':
+        text = (
+            f'test_dataloader.dataset.pipeline gives images with red first, and data_preprocessor.{exchanges[0]} '
+            'exchanges red and blue: the model gets blue first'
+        )
+    elif order not in (None, gets):
+        text = (
+            f"data_preprocessor.mean {list(given['mean'])} is ImageNet's with {first[str(order)]} first, but the model "
+            f'gets {first[gets]} first'
+        )
+    else:
+        return
+    warn(f'fan_mm: {text}, which is right only if it was trained so')
+
+
+def _order_of_mean(mean: Any) -> str | None:
+    """Which colour comes first in a mean that is ImageNet's, as one or another model has it; None for others."""
+    if not isinstance(mean, list | tuple) or len(mean) != 3:
+        return None
+    for order, values in (('rgb', mean), ('bgr', mean[::-1])):
+        if all(abs(own - known) < 1.5 for own, known in zip(values, _MEAN, strict=True)):
+            return order
+    return None
 
 
 def say_same_names(loop: Any, option: str) -> None:

@@ -130,6 +130,37 @@ def test_colours_that_are_exchanged_again_are_said(model, beside, red, said, cal
     assert not said or f'images with red first, and {said} exchanges red and blue' in calls[0]
 
 
+RGB_MEAN = [123.675, 116.28, 103.53]
+
+
+@pytest.mark.parametrize(
+    ('options', 'red', 'said'),
+    [
+        (dict(mean=RGB_MEAN, to_rgb=True), False, None),
+        (dict(mean=RGB_MEAN), True, None),
+        (dict(mean=RGB_MEAN), False, 'with red first, but the model gets blue first'),
+        (
+            dict(mean=RGB_MEAN, rgb_to_bgr=True),
+            True,
+            'with red first, but the model gets blue first',
+        ),
+        (dict(mean=RGB_MEAN[::-1]), False, None),
+        (dict(mean=(102.9801, 115.9465, 122.7717), bgr_to_rgb=True), False, 'with blue first, but'),
+        (dict(mean=RGB_MEAN[::-1]), True, 'with blue first, but the model gets red first'),
+        (dict(mean=[122.77, 116.75, 104.09]), False, 'with red first, but'),  # CLIP's
+        (dict(mean=[125.307, 122.961, 113.8575]), False, None),  # of other images
+        (dict(mean=[127.5] * 3), False, None),
+        (dict(mean=[127.5]), False, None),
+        (dict(mean=None), False, None),
+    ],
+)
+def test_a_mean_in_the_other_order_is_said(options, red, said, calls, monkeypatch):
+    monkeypatch.setattr(testing, 'red_first', lambda dataset: red)
+    testing.say_red_first(Config(dict(model={}, data_preprocessor=options)), SimpleNamespace())
+    assert len(calls) == bool(said)
+    assert not said or (said in calls[0] and calls[0].endswith('right only if it was trained so'))
+
+
 @pytest.mark.parametrize(
     ('paths', 'option', 'said'),
     [

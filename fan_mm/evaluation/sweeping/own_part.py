@@ -32,6 +32,7 @@ from fan_mm.evaluation.sweeping.cell_metrics import CellMetrics
 from fan_mm.evaluation.sweeping.gathering import RankPart
 from fan_mm.few_names import few
 from fan_mm.fileio import printable
+from fan_mm.logs import warn
 
 
 @dataclass
@@ -143,7 +144,7 @@ class OwnPart:
             scores_below_a_threshold(outputs, evaluator),
         ):
             if warning:
-                print_log(f'fan_mm: {warning}', 'current', logging.WARNING)
+                warn(f'fan_mm: {warning}')
 
     def _test_step(self, batch: Any) -> list:
         calibrated = self.metrics.calibration is not None

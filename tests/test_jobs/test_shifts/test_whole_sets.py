@@ -75,6 +75,14 @@ def test_a_mean_over_some_of_the_conditions_is_said(name, split, conditions, lac
         ('bdd100k', 'val', ('all',), {'all': 1000}, '1000 of 998 images', 998),
         ('bdd100k', 'night', ('all',), {}, None, 87),
         ('muses', 'val', SHIFT_SETS['muses'].conditions, {'fog/day': 2}, '251 of 250 images', 250),
+        (
+            'muses',
+            'val',
+            ('fog/day', 'rain/day'),
+            {},
+            None,
+            None,
+        ),  # of which the number is not known
         ('wilddash', 'public', ('all',), {'all': 9}, '9 of 4256 images', 4256),
         ('mapillary', 'validation', ('all',), {'all': 9}, '9 of 2000 images', 2000),
         ('idd', 'val', ('all',), {'all': 9}, None, None),  # of I and II together not known
