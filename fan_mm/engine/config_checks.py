@@ -44,6 +44,7 @@ from fan_mm.engine.config.registered import (
     inherits,
     reads_label_pictures,
     registered,
+    said_in_one_line,
 )
 from fan_mm.engine.detection_checks import (
     check_classes_of_heads,
@@ -338,11 +339,15 @@ def _check_others(
         if names := class_folders(built):
             folders[place] = names
         return notes
-    if reads_json(type(built)) and read_by_libraries(place, dataset) and _classifies(model):
-        check_class_labels(place, built, number_of_classes(model))
+    if not read_by_libraries(place, dataset):
+        return []  # labels may be changed there
     cls = registered(DATASETS, place, dataset)
-    if inherits(cls, 'MultiTaskDataset', 'mmpretrain', 'load_data_list', 'parse_data_info'):
-        check_task_labels(place, DATASETS.build(dict(dataset, pipeline=[])), _task_heads(model))
+    with said_in_one_line(place, dataset):
+        if reads_json(type(built)) and _classifies(model):
+            number = number_of_classes(model) if _labels_are_classes(model) else None
+            check_class_labels(place, built, number)
+        if inherits(cls, 'MultiTaskDataset', 'mmpretrain', 'load_data_list', 'parse_data_info'):
+            check_task_labels(place, DATASETS.build(dict(dataset, pipeline=[])), _task_heads(model))
     return []
 
 

@@ -147,7 +147,8 @@ def unique_names(results: Sequence[dict], paths: Sequence[str | os.PathLike]) ->
         alike = [i for i, other in enumerate(names) if other == name]
         for i, end in zip(alike, _differing_ends([folders[i].parts for i in alike]), strict=True):
             names[i] = f'{name} ({end})'
-    return names
+    # one may be another's own name
+    return [f'{n} ({i})' if names.count(n) > 1 else n for i, n in enumerate(names, 1)]
 
 
 def _differing_ends(parts: list[tuple[str, ...]]) -> list[str]:

@@ -1,5 +1,6 @@
 """What a trial of a model and a metric on a batch says, refuses and puts back."""
 
+import copy
 import random
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -333,6 +334,23 @@ def test_a_score_of_which_nobody_says_whether_more_is_better(said, save_best, ru
         if refuses:
             with pytest.raises(ValueError, match='Cannot infer the rule'):  # what it would say then
                 checkpoints._save_best_checkpoint(SimpleNamespace(epoch=1, iter=1), scores)
+
+
+def test_a_first_score_that_comes_later(said):
+    """Of mmdet's CocoMetric, which gives none where nothing is detected yet."""
+    loop = keeping_loop(torch.nn.Module())
+    (metric,) = loop.evaluator.metrics
+    metric.compute_metrics = lambda results: {'PQ': 0.5}
+    wanted = [('here', CheckpointHook(save_best='auto'))]
+    for first in ({}, {'mAP': 0.5}):
+        before = copy.deepcopy(metric)
+        before.prefix, before.compute_metrics = 'coco', lambda results, first=first: first
+        loop.evaluator.metrics = [before, metric]
+        trial.try_loop(loop, lambda batch: [{} for _ in batch], 'val', wanted)
+    before.compute_metrics = lambda results: {'mAP': 0.5}
+    loop.evaluator.metrics = [metric, before]
+    with pytest.raises(InputError, match=r"^here: 'auto' chooses by PQ"):
+        trial.try_loop(loop, lambda batch: [{} for _ in batch], 'val', wanted)
 
 
 def test_another_sample_that_cannot_be_loaded(said):

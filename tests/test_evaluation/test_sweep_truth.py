@@ -217,7 +217,14 @@ def test_what_results_of_a_metric_must_have_in_common(cfg, toys, change, options
         ('mmpretrain', 'Accuracy', dict(topk=(1, 5)), dict(topk=1), []),
         ('mmpretrain', 'Accuracy', {}, dict(thrs=0.5), ['thrs']),
         ('mmpretrain', 'Accuracy', dict(thrs=None), dict(thrs=(None,)), []),
-        ('mmpretrain', 'SingleLabelMetric', dict(thrs=None), dict(thrs=0.0), ['thrs']),
+        ('mmpretrain', 'Accuracy', dict(thrs=None), dict(thrs=0.5), ['thrs']),
+        (
+            'mmpretrain',
+            'SingleLabelMetric',
+            dict(thrs=None),
+            dict(thrs=0.0),
+            [],
+        ),  # of probabilities
         ('mmseg', 'IoUMetric', {}, dict(beta=2), ['beta']),
         ('mmseg', 'DepthMetric', {}, dict(max_depth_eval=10), ['max_depth_eval']),
         ('mmseg', 'DepthMetric', dict(min_depth_eval=1), dict(min_depth_eval=1.0), []),

@@ -22,7 +22,8 @@ def check_class_labels(place: str, dataset: Any, number: int | None) -> None:
     Args:
         place: where the dataset stands in the config.
         dataset: a lazily built dataset for which `reads_json` is true.
-        number: the model's number of classes; None if its config does not specify it.
+        number: the model's number of classes; None if its config does not specify it, or for a retriever, which
+            is tested on other classes.
 
     Raises:
         InputError: a label is not a class, or occurs twice; or labels are lists with a value per class, which
@@ -31,7 +32,10 @@ def check_class_labels(place: str, dataset: Any, number: int | None) -> None:
     samples = dataset.load_data_list()
     classes = dataset.CLASSES
     known = number or (len(classes) if classes else None)
-    found = {sample['img_path']: sample.get('gt_label') for sample in samples}
+    found = {
+        sample.get('img_path', f'sample {index}'): sample.get('gt_label')
+        for index, sample in enumerate(samples)
+    }
     _check(f'{place}: {dataset.ann_file}', found, known)
 
 

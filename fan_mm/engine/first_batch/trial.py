@@ -218,9 +218,10 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wante
             set_metainfo(evaluator, with_sizes(evaluator.dataset_meta, ends))
         error, names = _try_metrics(evaluator, ids)
         if error is None:
-            _check_rule(wanted, names)
-            if _all_give(evaluator, names) and (parts or needs_no_more(evaluator)):
-                _check_wanted(wanted, names)
+            if _all_give(evaluator, names):
+                _check_rule(wanted, names)
+                if parts or needs_no_more(evaluator):
+                    _check_wanted(wanted, names)
             return
         mistake = f'{name}_evaluator: {_names(evaluator)} cannot compute: {one_line(error)}'
         if parts is None and needs_no_more(evaluator):
@@ -358,7 +359,7 @@ def _all_give(evaluator: Evaluator, names: Sequence[str]) -> bool:
 def _check_rule(wanted: Wanted, names: Sequence[str]) -> None:
     """Find out now that nobody says whether more is better of the score by which a hook chooses."""
     for place, hook in wanted:
-        if isinstance(hook, CheckpointHook) and names:
+        if isinstance(hook, CheckpointHook):
             try:
                 copy.copy(hook)._init_rule(hook.rules, [names[0]])
             except ValueError:

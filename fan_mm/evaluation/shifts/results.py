@@ -142,7 +142,3 @@ def _public(measured: Measured) -> dict[str, Any]:
     for name in ('corruption', 'severity', 'images', 'evidence'):
         del cell[name]
     return {**measured.cell._asdict(), **cell, 'settings': measured.settings}
-
-
-def _pictures(image: Mapping[str, str]) -> dict[str, str]:
-    return {name: path for name, path in image.items() if name != 'key'}

@@ -80,21 +80,28 @@ def settings_of(metric: BaseMetric, ids: Iterable[Any]) -> dict[str, Any]:
 
 
 def differing_settings(one: Mapping | None, other: Mapping | None) -> list[str]:
-    """Names of the settings that two results of a metric have, but not in common.
+    """Names of the settings that two results of a metric have, but not in common; usual ones are alike.
 
     Args:
         one: result of `settings_of`; None in results of earlier versions.
         other: result of `settings_of`; None in results of earlier versions.
     """
     one, other = one or {}, other or {}
-    return [name for name in one if name in other and one[name] != other[name]]
+    both = {name: (one[name], other[name]) for name in one if name in other}
+    return [name for name, (a, b) in both.items() if a != b and not _are_usual(name, a, b)]
 
 
 def unusual(settings: Mapping | None) -> list[str]:
     """Names of the settings that are not those of published evaluations, the libraries' defaults; but overlaps."""
     return [
-        name for name, value in (settings or {}).items() if value not in _USUAL.get(name, [value])
+        name
+        for name, value in (settings or {}).items()
+        if name in _USUAL and not _are_usual(name, value)
     ]
+
+
+def _are_usual(name: str, *values: Any) -> bool:
+    return all(value in _USUAL.get(name, ()) for value in values)
 
 
 def other_overlaps(settings: Mapping | None) -> list[float] | None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -111,3 +112,30 @@ def test_labels_of_tasks(tmp_path, labels, words):
         return
     with pytest.raises(InputError, match=rf'^test_dataloader\.dataset: .*a\.json{words}'):
         check_data(cfg, training=False)
+
+
+def test_a_retriever_is_tested_on_classes_that_it_was_not_trained_on(tmp_path):
+    head = dict(type='ArcFaceClsHead', num_classes=3, in_channels=512)
+    cfg = config(tmp_path, [3, 9], head, 'BaseDataset')
+    cfg.model.type = 'ImageToImageRetriever'
+    assert check_data(cfg, training=False) == []
+
+
+def test_a_file_that_is_none_of_mmpretrain(tmp_path):
+    cfg = config(tmp_path, [0], LINEAR, 'BaseDataset')
+    (tmp_path / 'a.json').write_text('0.png 0\n')
+    with pytest.raises(InputError, match=r'^test_dataloader\.dataset: BaseDataset says JSONDecode'):
+        check_data(cfg, training=False)
+
+
+def test_samples_without_an_image_of_their_own(tmp_path):
+    cfg = config(tmp_path, [0], LINEAR, 'BaseDataset', data_prefix=dict(features=''), pipeline=[])
+    for label in (2, 3):
+        samples = [dict(features='0.npy', gt_label=label)]
+        (tmp_path / 'a.json').write_text(json.dumps(dict(metainfo={}, data_list=samples)))
+        with (
+            pytest.raises(InputError, match='sample 0 has the label 3')
+            if label > 2
+            else nullcontext()
+        ):
+            assert check_data(cfg, training=False) == []
