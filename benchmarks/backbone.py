@@ -3,16 +3,17 @@
     python benchmarks/backbone.py --arch fan_hybrid:small --size 224 512 1024
     python benchmarks/backbone.py --arch fan_vit:tiny fan_swin:tiny --size 512x1024 --train
 
-The reference is docs/specification.md written down with PyTorch's plain functions: explicit
-softmax(QK^T)V, permuted copies around convolutions. Both compute the four maps of dense use from
-the same weights and the same images, in turn within each round; a time is the least of all rounds.
-There are rows for bfloat16 (autocast), on a GPU for torch.compile too. Peak memory is what a run
-needs at once beyond the weights and what was in use before (on a CPU: Linux only).
+The reference implements docs/specification.md literally with plain PyTorch functions: explicit
+softmax(QK^T)V, permuted copies around convolutions. Both compute the four maps of a dense model from the
+same weights and images, alternating within each round; the reported time is the minimum over all rounds.
+There are rows for bfloat16 (autocast) and, on a GPU, for torch.compile. Peak memory is the memory of a run
+beyond the weights and what was in use before (on a CPU: Linux only).
 
     python benchmarks/backbone.py --roofline --size 224 --batch 8 --train
 
-prints instead, for a CPU, GFLOP/s as a whole and of the ten costliest operations, beside the best product
-of the machine in float32 and bfloat16; ``--peers`` timm's models of like size beside ours at 224.
+prints instead, for a CPU, the GFLOP/s of the whole model and of the ten most expensive operations, compared with
+the machine's fastest matrix product in float32 and bfloat16; ``--peers`` compares timm's models of similar size
+at 224.
 """
 
 import argparse
@@ -58,7 +59,7 @@ def build(
     out_indices = (*taps, depth) if kind == 'fan_vit' else (0, 1, 2, 3)
     torch.manual_seed(0)
     ours = backbone(arch, out_indices=out_indices, **options)
-    # The reference knows whole models only: it also has the class token, as the official one.
+    # The reference supports only whole models: like the official one, it has the class token.
     state = ours.state_dict()
     if kind != 'fan_swin':
         state = {**backbone(arch, out_type='raw').state_dict(), **state}
@@ -121,7 +122,7 @@ def steps(
     if device == 'cpu' and not train:
         named['ours, bfloat16'] = step(ours, own, images, train, True)
     if device == 'cuda':
-        torch._dynamo.reset()  # it compiles one function for a few models only
+        torch._dynamo.reset()  # it limits the number of compilations per function
         compiled = torch.compile(ours, dynamic=False)
         named |= {
             'reference, bfloat16': step(reference, weights, images, train, True),
@@ -202,7 +203,7 @@ def main() -> None:
             named = steps(ours, reference, state, images, args.train)
             differences = compare(named) if not args.train else {}
             for work in named.values():
-                work()  # compilation, kernels chosen
+                work()  # warm-up: compilation, kernel selection
             peaks = {name: peak_memory(work, device) for name, work in named.items()}
             seconds = least_seconds(named, args.rounds, device)
             for name in named:

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """What calibration costs: its share of the wall time of a sweep's cells.
 
-The time within the metric, the device waited for, over the time of the cells of the same run, so that a
-busy machine slows both. The model is that of ``benchmarks/sweep.py``; a larger one makes the share smaller.
+This is the time in the metric, including synchronisation with the device, divided by the time of the cells in the
+same run, so that a busy machine slows both. The model is that of ``benchmarks/sweep.py``; with a larger one the
+share is smaller.
 
     python benchmarks/calibration.py --depth 18 --size 128x256 1024x2048
 """
@@ -47,7 +48,7 @@ def share(size: str, args: argparse.Namespace, temperature: float | None) -> tup
             spent += time.perf_counter() - start
 
         sweep.calibration.metric.process = timed
-        # a temperature that is not fitted has no place in the results of the cells
+        # Without a fitted temperature, the results have no place for scaled values.
         sweep.calibration.into = lambda *_: None
         cells = sweep.run()['cells']
         images = sum(cell['samples'] for cell in cells)

@@ -3,8 +3,8 @@
     python benchmarks/channel_attention.py --size 224 --batch 1
 
 Parameters and FLOPs of the ImageNet classifier's backbone, milliseconds and peak memory of inference
-and of a training step. Memory is the weights and what the work needs at once beyond them (on a CPU:
-Linux only). The paper says neither at which batch nor in which step its memory was measured.
+and of a training step. Memory includes the weights (on a CPU: Linux only). The paper does not specify the
+batch size and the kind of step for which its memory was measured.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def main() -> None:
         weights = 4 * found.parameters['']
         cells = [kind, f'{found.parameters[""] / 1e6:.2f}', f'{found.flops[""] / 1e9:.2f}']
         for step in steps(model.to(device), images.to(device)).values():
-            step()  # kernels chosen
+            step()  # warm-up: kernel selection
             peak = weights + peak_memory(step, device)
             best = float('inf')
             for _ in range(args.rounds):

@@ -2,10 +2,10 @@
 
     python benchmarks/corruptions.py --size 1024x2048 224x224 --severity 3
 
-Each round calls ours and theirs in turn on the same image; a time is the least processor time of all
-rounds, which for one thread is the time on a clock less what other programs took. Peak memory is
-what the process grows by while one image is corrupted, the result included, over the size of the
-image; it is taken in a process of its own (Linux only).
+Each round calls ours and theirs in turn on the same image; the reported time is the minimum CPU time over
+all rounds, which for one thread is the wall time without interference from other programs. Peak memory is the
+growth of the process while one image is corrupted, including the result, divided by the size of the image;
+it is measured in a separate process (Linux only).
 """
 
 import argparse
@@ -57,7 +57,7 @@ def seconds(image: np.ndarray, name: str, severity: int, repeat: int) -> list[fl
     functions = calls(name, severity)
     best = [float('inf')] * 2
     for function in functions:
-        function(image[:64, :64].copy())  # imports, tables, compilation
+        function(image[:64, :64].copy())  # warm-up: imports, tables, compilation
     for _ in range(repeat):
         for i, function in enumerate(functions):
             start = time.process_time()
@@ -77,7 +77,7 @@ def _status(key: str) -> int:
 def _peak(image: np.ndarray, name: str, severity: int, which: int) -> float:
     function = calls(name, severity)[which]
     function(image[:64, :64].copy())
-    ctypes.CDLL(None).malloc_trim(0)  # memory freed but kept would hide what is needed
+    ctypes.CDLL(None).malloc_trim(0)  # reused free memory would not be counted
     before = _status('VmRSS')
     Path('/proc/self/clear_refs').write_text('5')  # start a new high-water mark
     function(image)

@@ -3,11 +3,11 @@
     python benchmarks/deployment.py --arch fan_hybrid:small --size 512
     python benchmarks/deployment.py --arch fan_vit:tiny fan_hybrid:tiny --size 224 --batch 8
 
-A classifier with random weights, exported by ``fan_mm.deploy``: ONNX in float32, in half precision,
-and in eight bits (calibrated on noise: good enough for speed, not for accuracy). All are timed in turn
-within each round; a time is the least of all rounds. Memory is what loading a model and its first run
-need at once beyond what was in use before (Linux only). On the CPU, whose kernels for float16 are few:
-onnxruntime computes most of fp16 in float32 there.
+A classifier with random weights, exported by ``fan_mm.deploy`` as ONNX in float32, half precision and int8
+(calibrated on noise, which is sufficient for speed, not for accuracy). All are timed in turn within each round;
+the reported time is the minimum over all rounds. Memory is the peak while a model is loaded and run once, beyond
+what was in use before (Linux only). Everything runs on the CPU, where onnxruntime has few float16 kernels and
+computes most of fp16 in float32.
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Head(nn.Linear):
 
 
 class Classifier(nn.Module):
-    """A backbone and a linear layer, with the parts that `Network` asks for."""
+    """A backbone and a linear layer, with the attributes that `Network` requires."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

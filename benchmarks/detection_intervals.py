@@ -2,9 +2,9 @@
 
     python benchmarks/detection_intervals.py --images 500
 
-Boxes by chance, as many as COCO val2017 has (7.3 objects of 80 classes an image, 100 detections, of which some
-hit): time of the matching, of the resamples of all six scores and of ``COCOeval``, and the size of what is
-stored. With --images 5000 as many as there; pycocotools alone then takes minutes. Seconds are of the CPU.
+Uses random boxes with the statistics of COCO val2017 (7.3 objects of 80 classes per image, 100 detections, some of
+which match), and measures the CPU time of the matching, of the resamples of all six scores and of ``COCOeval``, and
+the size of the stored data. --images 5000 is the size of COCO val2017; pycocotools alone then takes minutes.
 """
 
 import argparse

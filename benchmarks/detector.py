@@ -2,10 +2,10 @@
 
     python benchmarks/detector.py configs/fan_hybrid_s_mask_rcnn_coco.py --size 800x1333
 
-One step is forward pass, losses, backward pass and AdamW. ``with_cp`` recomputes the backbone's
-activations in the backward pass; bfloat16 is autocast of backbone and neck (mmcv's operators do not
-take it). The first step of each is not timed: it also makes the optimizer's state. Peak memory is what a
-step needs at once beyond weights, gradients and optimizer (on a CPU: Linux only).
+A step consists of forward pass, losses, backward pass and AdamW. ``with_cp`` recomputes the backbone's
+activations in the backward pass; bfloat16 is autocast of backbone and neck (mmcv's operators do not support
+it). The first step of each variant is not timed, because it creates the optimizer's state. Peak memory is
+that of a step beyond weights, gradients and optimizer state (on a CPU: Linux only).
 """
 
 import argparse

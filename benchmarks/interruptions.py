@@ -2,11 +2,11 @@
 
     python benchmarks/interruptions.py --minutes 10
 
-Each run is a tool as a user runs it, on a few tiny pictures, forked from this process so that there can
-be many. It is killed at random, killed as each kind of file appears, ended by SIGTERM, met by a full disk
-(a small tmpfs; needs root), started twice at once, or its data change; then the same command runs to its
-end. Counted are cells, pictures and checkpoints that were whole before and are gone (lost) or were made
-again (doubled), and results that differ from those of a run that was left alone (changed). Linux only.
+Each run executes a tool on a few tiny images, forked from this process to be fast. It is killed at random or
+when a kind of file appears, ended by SIGTERM, run on a full disk (a small tmpfs; needs root), started twice at
+the same time, or its data are changed; then the same command is run to its end. The table counts cells, images
+and checkpoints that were complete before and are missing (lost) or were made again (doubled), and results that
+differ from those of an undisturbed run (changed). Linux only.
 """
 
 import contextlib
@@ -63,13 +63,13 @@ class Job:
     """A command that can be stopped and run again.
 
     Attributes:
-        name: for the table.
-        tool: of ``tools/``.
-        arguments: of the command, for an output folder.
-        result: what must not differ from run to run.
-        files: patterns of what is stored one by one.
-        again: arguments of every later run, such as ``--resume``.
-        ranks: processes that work together.
+        name: name in the table.
+        tool: script in ``tools/``.
+        arguments: output folder -> arguments of the command.
+        result: output folder -> results, which must be equal in all runs.
+        files: patterns of files that are stored one by one.
+        again: additional arguments of every later run, such as ``--resume``.
+        ranks: number of processes of a run.
         source: data that the command reads, for the test that changes them.
     """
 
@@ -168,7 +168,7 @@ def kind_of(name: str) -> str:
 
 
 class Campaign:
-    """All ways to stop all jobs, in turn until the time is over."""
+    """Stops all jobs in all ways, in turn, until the time is over."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder

@@ -23,7 +23,7 @@ from fan_mm.images import SUFFIXES
 
 
 class TimedCorruption(CorruptImage):
-    """Says how much CPU time the corruption itself takes."""
+    """Measures the CPU time of the corruption itself."""
 
     seconds = 0.0
 
@@ -122,7 +122,7 @@ def measure(scope: str, dataset: ConfigDict, severity: int) -> dict[str, float]:
         return *times, [checksum for _, checksum in found]
 
     others = range(1, len(cells))
-    run(others)  # tables of the corruptions are made, files lie in memory
+    run(others)  # warm-up: tables of the corruptions, file system cache
     without, corrupting, seen = run(others)
     with kept_images(swept):
         filling, _, _ = run(range(1))

@@ -18,7 +18,7 @@ COUNT = 10  # operations in a table
 
 @dataclass
 class Cost:
-    """Of all calls of an operation with inputs of the same shapes."""
+    """Total cost of all calls of an operation with the same input shapes."""
 
     seconds: float = math.inf
     calls: int = 0
@@ -37,7 +37,7 @@ class Cost:
 class Operations(TorchDispatchMode):
     """Times the operations that run within it, on a CPU.
 
-    The bytes are those of all inputs and outputs: what must go through the caches at least.
+    Bytes are the sum over all inputs and outputs, a lower bound of the memory traffic.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ def _flops(func: Callable, args: tuple, kwargs: dict, out: object) -> int:
     """Floating-point operations of products, which are all but a few of a model's."""
     name = func._overloadpacket.__name__
     shapes = [x.shape for x in args if isinstance(x, Tensor)]
-    if name == 'convolution_backward':  # of groups, which PyTorch's own count leaves out
+    if name == 'convolution_backward':  # PyTorch's own count ignores groups
         gradient, _, weight = shapes[:3]
         wanted = sum(args[-1][:2])  # of the input's and the weight's gradients
         return 2 * gradient.numel() * weight[1:].numel() * wanted
@@ -141,10 +141,10 @@ def roofline(title: str, work: Callable[[], object], rounds: int, ceilings: str)
     """The costliest operations of a call, and the call as a whole.
 
     Args:
-        title: of the table.
-        work: on a CPU; has run before.
-        rounds: of which the least times count.
-        ceilings: what the machine can do, in words.
+        title: title of the table.
+        work: function to measure, on a CPU; must have run before.
+        rounds: number of rounds, of which the minimum times are used.
+        ceilings: description of the machine's peak performance.
     """
     whole = min(_elapsed(work) for _ in range(rounds))
     costs = costs_of(work, rounds)

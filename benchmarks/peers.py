@@ -57,13 +57,13 @@ def peers_table(
     """Images per second, per GMAC, and peak memory of each.
 
     Args:
-        batch: images at once.
-        train: a training step with AdamW, else a forward pass.
+        batch: batch size.
+        train: measure a training step with AdamW instead of a forward pass.
         device: 'cpu' or 'cuda'.
-        rounds: of which the least times count.
-        step: makes a call of a model; of `backbone`, as the next.
-        least_seconds: times calls in turn.
-        peak_memory: measures a call.
+        rounds: number of rounds, of which the minimum times are used.
+        step: model -> function to measure; like the next two, from `backbone`.
+        least_seconds: times functions in turn.
+        peak_memory: measures the memory of a function.
     """
     what = 'training step' if train else 'inference'
     table = Table(title=f'{what}, batch {batch}, {SIZE} x {SIZE}, float32, {device}')
@@ -83,7 +83,7 @@ def peers_table(
             train,
             False,
         )
-        works[name]()  # kernels are chosen, the optimizer's state is made
+        works[name]()  # warm-up: kernel selection, optimizer state
     peaks = {name: peak_memory(work, device) for name, work in works.items()}
     seconds = least_seconds(works, rounds, device)
     for name, model in models.items():

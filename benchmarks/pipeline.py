@@ -3,12 +3,11 @@
 
     python benchmarks/pipeline.py configs/fan_hybrid_s_imagenet.py --workers 8 --batch-size 64 --amp
 
-For each config: the training loader run through without a model, then the training step (forward,
-backward, optimizer, average not included) on one batch of the same size without a loader. The loader
-keeps up where the first is the larger number. Pictures are rendered, 500x375 JPEG files such as
-ImageNet's, so no data is needed; with --data, ImageNet's own are read. A student's teacher has random
-weights. The paired pipeline decodes and crops each picture once, so its rate is close to the plain
-one's. The rates of loader and step count only on an otherwise idle machine.
+For each config, measures the training loader without a model, then the training step (forward, backward,
+optimizer; without EMA) on one batch of the same size without a loader. The loader keeps up if the first rate
+is higher. By default, images are rendered 500x375 JPEG files, similar to ImageNet's, so no data is needed; with
+--data, ImageNet's own are read. A student's teacher has random weights. The paired pipeline decodes and crops
+each image once, so its rate is close to that of the plain one. The rates are meaningful only on an idle machine.
 """
 
 import argparse
@@ -55,8 +54,8 @@ def loader_rate(cfg: Config, seconds: float) -> tuple[float, dict]:
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
     batches = itertools.chain.from_iterable(itertools.repeat(loader))
-    batch = next(batches)  # workers have started
-    for _ in range(2 * loader.num_workers):  # what they had fetched ahead
+    batch = next(batches)  # wait until the workers have started
+    for _ in range(2 * loader.num_workers):  # skip prefetched batches
         next(batches)
     start, count = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - start) < seconds:

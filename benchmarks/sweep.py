@@ -1,18 +1,18 @@
 #!/usr/bin/env python
 """Wall time of a sweep of K cells against K clean evaluations, and against mmdet's way.
 
-mmdet's ``test_robustness.py`` builds model, dataset and loader anew for every cell. Both ways evaluate
-the same cells of the same images with the same corruptions here, so the difference is the sweep's.
+mmdet's ``test_robustness.py`` rebuilds model, dataset and loader for every cell. Here both ways evaluate the same
+cells of the same images with the same corruptions, so the difference is due to the sweep.
 
     python benchmarks/sweep.py --device cuda --size 1024x2048 --workers 8 --images 64
 
-Wall time says something on an idle machine only; CPU seconds, of all processes and threads, are
-printed beside it. Corrupting costs CPU time, so the first ratio says something about the sweep only where the model,
-not the loader, is the bottleneck: on a CPU, where both share the cores, that means a large model.
+Wall time is meaningful only on an idle machine, so the CPU seconds of all processes and threads are also printed.
+Corruptions cost CPU time, so the first ratio is informative about the sweep only if the model, not the loader, is the
+bottleneck: on a CPU, where both share the cores, this requires a large model.
 
-At the end the loader alone: what a picture costs in a cell with pictures kept from cell to cell
-(``--image-cache``) and without, and how much of that is the corruption. ``--photos`` gives a folder of
-real pictures, which are resized; otherwise they are rendered. ``--rounds 0`` measures that alone.
+Finally the loader alone is measured: the cost of an image in a cell with and without images cached across cells
+(``--image-cache``), and how much of it is due to the corruption. ``--photos`` is a folder of real images, which are
+resized; otherwise images are rendered. ``--rounds 0`` measures only this part.
 """
 
 import argparse

@@ -3,9 +3,9 @@
     python benchmarks/token_pooling.py --arch fan_hybrid:small --size 1024
     python benchmarks/token_pooling.py --arch fan_hybrid:tiny fan_vit:small --size 512x1024 --only adl
 
-TAP: a forward pass of the dense maps with 4 scales against one without pooling. ADL: a training step
-(forward, backward, AdamW) with the loss against one without, both with pooling. Each pair is timed in
-turn within each round; a time is the least of all rounds. Peak memory is what a run needs at once
+TAP: a forward pass of the dense maps with 4 scales, compared with one without pooling. ADL: a training step
+(forward, backward, AdamW) with the loss, compared with one without, both with pooling. Each pair is timed in
+turn within each round; the reported time is the minimum over all rounds. Peak memory is the memory of a run
 beyond the weights and what was in use before (on a CPU: Linux only).
 """
 
@@ -79,7 +79,7 @@ def compare(
     """Add a row for each of the two, with ratios in the second."""
     named = dict(zip(names, works, strict=True))
     for work in works:
-        work()  # kernels chosen, pages touched
+        work()  # warm-up: kernel selection, memory pages
     peaks = {name: peak_memory(work, device) for name, work in named.items()}
     seconds = least_seconds(named, rounds, device)
     without = names[0]

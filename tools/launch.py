@@ -1,8 +1,8 @@
 """torchrun for dist_*.sh, without torchrun's own report if a process has printed what ended the run.
 
-A tool's exit statuses 2 (user mistake), 130 and 143 (stopped) come with a message (`fan_mm.cli`), and become
-the launcher's status; so does 1 of all processes (a result is missing). After anything else (a bug, after which the
-others miss one process; a killed process) torchrun's report and status are kept.
+A tool's exit statuses 2 (user mistake), 130 and 143 (stopped) come with a message (`fan_mm.cli`) and become the
+launcher's status, and so does 1 in all processes (a result is missing). In all other cases (a bug, after which the
+other processes lose their connection; a killed process) torchrun's report and status are kept.
 """
 
 import logging
@@ -17,12 +17,12 @@ SAID = {2, 128 + signal.SIGINT, 128 + signal.SIGTERM}
 MISSING = 1
 ENDED_BY_TORCHRUN = (
     -signal.SIGTERM
-)  # the others, after the first failure, if Python has ended already
+)  # status of the other processes after the first failure, if Python has already ended
 
 
 def main() -> None:
     """Run torchrun with this command line."""
-    # logs that a process failed; the report below has more details
+    # This logger only repeats that a process failed; the report below has more details.
     logging.getLogger('torch.distributed.elastic.multiprocessing.api').setLevel(logging.CRITICAL)
     try:
         run.main()

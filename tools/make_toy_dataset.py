@@ -31,7 +31,7 @@ LAYOUTS = {  # writer, size, training and validation scenes
     'coco': (write_coco, (192, 256), 600, 60),
     'imagenet': (write_imagenet, (80, 80), 3000, 400),
 }
-# per condition; Foggy Cityscapes matches toy Cityscapes of the default size
+# numbers per condition; Foggy Cityscapes matches a toy Cityscapes of the default size
 LAYOUTS |= {
     name: (functools.partial(write_shift_set, name), (256, 512), 4, 6) for name in SHIFT_LAYOUTS
 }

@@ -1,15 +1,15 @@
 """Create a working environment and verify it. Standard library only; called by setup_env.sh.
 
-What pip alone gets wrong, and the remedy:
+Solves problems that pip alone does not:
 
 * mmcv from an index has no compiled ops (or, from pip's cache, ops built for another torch): the
   wheel is built here against the installed torch, without build isolation and without pip's cache,
-  and kept in the user's cache under a key of everything it depends on.
-* Compiled ops are trusted only after running one NMS, on the GPU if there is one; otherwise they are
-  built again.
-* An installed torch that imports is kept, except for one from another index in the checkout's own .venv.
-* With a driver that is too old for torch's CUDA, torch silently runs on the CPU: this is reported.
-* OpenCV with a GUI needs libGL, which a fresh server lacks: the headless build replaces it.
+  and cached for the user under a key of everything it depends on.
+* Compiled ops are used only if an NMS runs, on the GPU if there is one; otherwise they are rebuilt.
+* An installed torch that can be imported is kept, except for one from another index in the checkout's
+  own .venv.
+* If the driver is too old for torch's CUDA, torch silently runs on the CPU: this is reported.
+* OpenCV with a GUI needs libGL, which new servers lack: it is replaced by the headless build.
 """
 
 import argparse
@@ -29,8 +29,8 @@ STACKS = {
     'onedl': ('.venv', 'requirements.txt', 'onedl-mmcv'),
     'openmmlab': ('.venv-openmmlab', 'requirements/openmmlab.txt', 'mmcv'),
 }
-# mmcv and mmpretrain's build scripts need pkg_resources (gone from setuptools 82); onedl-mmcv's
-# licence field needs a setuptools of 2025.
+# The build scripts of mmcv and mmpretrain need pkg_resources (removed in setuptools 82); the licence
+# field of onedl-mmcv needs a setuptools of 2025.
 BUILD_TOOLS = ['setuptools>=77,<82', 'wheel', 'ninja', 'packaging']
 NMS = (
     'import torch; from mmcv.ops import nms; '
@@ -40,12 +40,12 @@ NMS = (
     'assert nms(boxes, scores, .5)[1].tolist() == [0, 2]'
 )
 VISION = 'import torch, torchvision; torchvision.ops.nms'
-# without importing mmcv, which may lack what it imports
+# without importing mmcv, whose dependencies may be missing
 HAS_OPS = (
     'from importlib.util import find_spec; from pathlib import Path; '
     'assert [*Path(find_spec("mmcv").origin).parent.glob("_ext*")]'
 )
-# the visible cards' architectures are what torch compiles for when TORCH_CUDA_ARCH_LIST is not set
+# Without TORCH_CUDA_ARCH_LIST, torch compiles for the architectures of the visible GPUs.
 CARDS = (
     'import torch; count = torch.cuda.device_count() if torch.cuda.is_available() else 0; '
     'cards = sorted({torch.cuda.get_device_capability(card) for card in range(count)}); '
@@ -63,7 +63,7 @@ DRIVER = Path('/proc/driver/nvidia/version')
 
 
 class SetupError(Exception):
-    """One line for the user."""
+    """An error that is shown to the user in one line."""
 
 
 def parse() -> argparse.Namespace:
@@ -166,9 +166,9 @@ def install_torch(python: Path, pins: list[str], index: str | None, again: bool)
         if works(python, VISION):
             return
         say('installing the matching torchvision')
-        # pip's name for that torch may lack the +cu130 of torch's own
+        # pip's version of torch may lack the suffix (+cu130) of torch.__version__.
         known = ask(python, 'from importlib.metadata import version; print(version("torch"))')
-        # a torchvision built for another torch may have the right version
+        # A torchvision with the right version may be built for another torch.
         pip(python, 'uninstall', '--yes', 'torchvision', what='removing torchvision')
         pip(
             python,
@@ -180,7 +180,7 @@ def install_torch(python: Path, pins: list[str], index: str | None, again: bool)
         )
     else:
         say('installing torch (several GB unless --torch-index names a CPU-only index)')
-        if again:  # to pip, the same version of another index already exists
+        if again:  # pip considers the same version from another index as already installed
             reinstall(python, *pins, *where, what='installing torch')
         pip(python, 'install', *pins, *where, what='installing torch')
     for module, proof in (('torch', 'import torch'), ('torchvision', VISION)):
@@ -286,7 +286,7 @@ def need_toolkit(python: Path) -> None:
 
 def install_ops(python: Path, package: str) -> None:
     """Leave an mmcv whose ops have been seen to work, out of the cache or newly built."""
-    # with FORCE_CUDA and no GPU the proof says nothing of CUDA: then only a wheel's key does
+    # With FORCE_CUDA and without a GPU, running an NMS does not test CUDA: only a wheel's key is reliable.
     believed = not cuda_forced() or works(python, 'import torch; torch.cuda.init()')
     if believed and works(python, NMS):
         say('compiled mmcv ops work (tested with one NMS)')
@@ -407,7 +407,7 @@ def main() -> None:
         done = [index]
         stamp.write_text(index)
     warn_of_driver(python)
-    # ops of an earlier purpose, stale by now, would break every import of mmcv.ops
+    # Outdated ops, built for an earlier purpose, would break every import of mmcv.ops.
     with_ops = with_ops or (works(python, HAS_OPS) and not works(python, NMS))
     mmcv_pin = next(line for line in lines if name_of(line) == mmcv)
     others = [

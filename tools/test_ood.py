@@ -45,7 +45,7 @@ If interrupted at any point, the same command continues with the next condition,
 As in the released scripts, ImageNet-A is evaluated at 384 pixels (STL's script uses 224: --size
 imagenet_a=224), and averaged weights are used only for ImageNet-R (to change this: --weights clean=ema).
 """
-# 'cityscapes' is the clean column; for detectors, the option of a dataset means its boxes
+# 'cityscapes' is the clean column; for detectors, a dataset's option refers to its boxes
 SETS = tuple(name for name in SHIFT_SETS if name != 'cityscapes' and not name.endswith('_boxes'))
 
 

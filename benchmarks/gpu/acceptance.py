@@ -1,10 +1,10 @@
 """Runs every section in a process of its own, each with its time limit, the most important first.
 
     bash benchmarks/gpu/run.sh OUT
-    bash benchmarks/gpu/run.sh OUT gradients=150 runs     # these alone, one after the other, so long at most
+    bash benchmarks/gpu/run.sh OUT gradients=150 runs     # only these, in turn, with a limit in seconds
 
-OUT/acceptance.jsonl gets a row as soon as it is known, OUT/acceptance.md shows them all, OUT/acceptance.log
-has what was printed. Exit status: 0 if everything that is claimed holds.
+Rows are appended to OUT/acceptance.jsonl as soon as they are known; OUT/acceptance.md shows them all, and
+OUT/acceptance.log contains the output. The exit status is 0 if all claims hold.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from fan_mm.fileio import write_whole
 from gpu import PYTHON
 from gpu.results import Results, markdown, read
 
-SECTIONS = (  # what runs at one time, with limits in seconds; where time is measured, one thing alone
+SECTIONS = (  # groups that run in parallel, with limits in seconds; timed sections run alone
     dict(exactness=95, gradients=95, host_waits=95),
     dict(compilation=85, whole_models=85),
     dict(speed=110),
@@ -35,8 +35,8 @@ SECTIONS = (  # what runs at one time, with limits in seconds; where time is mea
     dict(kernels=20),
     dict(runs=80),
 )
-ON_REQUEST = dict(tiles=120, camvid=540)  # for who tunes kernels; takes longer, and needs data
-PATIENCE = 2.0  # seconds between asking a section to stop and making it
+ON_REQUEST = dict(tiles=120, camvid=540)  # for tuning kernels; slow, and needs data
+PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
 
 
 def command(out: Path, section: str) -> list[str]:
@@ -57,7 +57,7 @@ class Run:
         self.results = Results(out / 'acceptance.jsonl', section)
         self.begin, self.limit = time.monotonic(), limit
         with (out / 'acceptance.log').open('a') as log:
-            # a group of its own, with whatever it starts
+            # a process group of its own, including its child processes
             self.process = subprocess.Popen(
                 command(out, section),
                 stdout=log,
@@ -105,7 +105,7 @@ def accept(out: Path, groups: Sequence[dict[str, float]] = SECTIONS) -> bool:
     """Run sections group by group, new rows behind those there; whether everything that is claimed holds."""
     out.mkdir(parents=True, exist_ok=True)
     path, title = out / 'acceptance.jsonl', machine()
-    if not torch.cuda.is_available():  # nothing is measured in earnest
+    if not torch.cuda.is_available():  # only a trial, without real measurements
         groups = ({name: 600 for group in groups for name in group},)
     for group in groups:
         runs = [Run(out, section, limit) for section, limit in group.items()]
@@ -153,7 +153,7 @@ def main() -> int:
     parser.add_argument('--section', help=argparse.SUPPRESS)  # in this process, see `command`
     args = parser.parse_args()
     if args.section is None:
-        # so that sections, each a session of its own, end with this process
+        # Sections run in sessions of their own and must end with this process.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         if not args.sections:
             for name in ('acceptance.jsonl', 'acceptance.log'):

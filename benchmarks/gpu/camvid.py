@@ -1,8 +1,8 @@
 """FAN beside SegFormer and ResNet-50 on CamVid: `tools/reproduce_camvid.sh`, and how long it took.
 
 Only on request (``run.sh OUT camvid``): it needs the data at data/camvid, numba for one of the corruptions, and about
-eight minutes, with one of the five severities. What it measured by then is in OUT/camvid, also if it is stopped
-by SIGTERM. Without a GPU only the commands are made.
+eight minutes with one of the five severities. If it is stopped by SIGTERM, OUT/camvid contains the measurements
+so far. Without a GPU, the commands are only printed.
 """
 
 import json

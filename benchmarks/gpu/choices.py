@@ -1,7 +1,7 @@
 """Choices that rest on knowledge of PyTorch's kernels, each in its layer against its alternatives.
 
-``ms`` is what the code does; the alternatives say how many times longer they take. Shapes are those
-of FAN-Hybrid-S and FAN-Swin-T on two images of 1024x1024; half precision is autocast, as in training.
+``ms`` is the time of our implementation; for the alternatives, the ratio to it is given. Shapes are those of
+FAN-Hybrid-S and FAN-Swin-T on two images of 1024x1024; half precision is autocast, as in training.
 """
 
 import functools
@@ -216,7 +216,7 @@ def compare_kernels(
             out = function(*inputs)
         if train:
             out.backward(torch.ones_like(out))
-        return out.detach()  # a graph kept alive would bind a captured one to its stream
+        return out.detach()  # a live autograd graph would tie a captured CUDA graph to its stream
 
     eager = {name: functools.partial(work, way) for name, way in ways.items()}
     expected, scale = work(ways[OURS]).float(), 4 * torch.finfo(precision).eps
@@ -252,7 +252,7 @@ def compare(ways: dict[str, Way], inputs: tuple, train: bool, precision: torch.d
         named[way] = functools.partial(work, function, context)
         try:
             named[way]()
-        except RuntimeError:  # a backend that does not take this type
+        except RuntimeError:  # the backend does not support this type
             if way == OURS:
                 raise
             del named[way]

@@ -1,7 +1,7 @@
 """`torch.compile` takes every backbone in one graph, for one size and for any, and changes no result.
 
-Shallow backbones: the graph of a deep one has the same parts, only more of them, and takes minutes to
-compile; `speed` compiles whole ones.
+Uses shallow backbones, because deep ones have the same kinds of blocks and take minutes to compile; `speed`
+compiles whole backbones.
 """
 
 import functools

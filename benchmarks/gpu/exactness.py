@@ -1,6 +1,6 @@
 """The GPU computes what the CPU does: our operators, and the maps of all backbones, half precision within bounds.
 
-Float32 is float32 here, without TF32. Weights are those of the goldens, far from initial values that
+TF32 is disabled. The weights are those of the golden files, which are far from initial values, because those
 would hide mistakes.
 """
 
@@ -23,7 +23,7 @@ from gpu.timing import device
 BACKBONES = (FANHybrid, FANViT, FANSwin, FANConvNeXt)
 SMALL_GOLDEN = 'fan_tiny_8_p4_hybrid'
 LOGITS, MAPS = 2e-5, 1e-4  # the goldens' tolerances
-# Relative bounds of norms, two to four times what a CPU has
+# Relative bounds on norms, two to four times the error on a CPU
 AUTOCAST = {torch.bfloat16: 0.03, torch.float16: 0.005}  # against float32, each map
 OPERATORS = {torch.float32: 1e-5, torch.bfloat16: 0.01, torch.float16: 0.002}  # against float64
 SHAPES = (
@@ -81,7 +81,7 @@ def compare_similarity(shape: tuple[int, ...], dtype: torch.dtype, bound: float)
     u, q = torch.randn(2, batch, height * width, channels, dtype=torch.float64) * 2
     module = EfficientChannelAttention(channels, channels // 8, channels, dict(type='BN'))
     similarity = module.similarity
-    # scaled as a gradient scaler does: of many tokens they are less than the least float16
+    # Scaled like a GradScaler does: with many tokens, gradients underflow in float16.
     return compare_operators(similarity, similarity, (u, q), dtype, bound, scale=1024)
 
 

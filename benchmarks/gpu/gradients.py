@@ -1,6 +1,6 @@
 """Gradients of a training step on the GPU: those of the CPU, for every architecture, and the same twice.
 
-Float32 is float32 here, without TF32. What was never seen on a GPU comes first.
+TF32 is disabled. Architectures that were never tested on a GPU come first.
 """
 
 import copy
@@ -68,7 +68,7 @@ def compare_golden_gradients(name: str) -> dict:
         abs(norms[key] - expected) / max(expected, 1e-6)
         for key, expected in golden['grad_l2'].items()
     )
-    # position codes are float32, whose sines differ between devices
+    # Position codes are computed in float32, and sines differ between devices.
     same_loss = abs(loss.item() - golden['loss']) <= 1e-7
     return dict(worst=worst, unit='relative', holds=same_loss and worst <= 1e-6)
 

@@ -1,7 +1,7 @@
 """No forward pass and no training step waits for the host: the GPU gets work ahead of time.
 
-Every size comes twice: another one first, which may choose kernels, then one that is new. A step with
-float16's loss scaling is not here: the scaler itself reads whether gradients are finite.
+Each case is first run at another size, in which kernels may be selected, then at a new size. Steps with float16
+loss scaling are not included, because the scaler itself checks on the host whether gradients are finite.
 """
 
 import contextlib

@@ -27,8 +27,8 @@ class Results:
     def case(self, name: str) -> Iterator[Row]:
         """One row, filled in within, written at the end of the block.
 
-        ``row['holds']`` says whether what is claimed of the case is true, where something is
-        claimed. An exception ends the case, not the section (see `guard`).
+        ``row['holds']`` is whether the claim about the case is true, if there is one. An exception ends the
+        case, not the section (see `guard`).
         """
         row: Row = dict(section=self.section, case=name)
         with self.guard(name, row):

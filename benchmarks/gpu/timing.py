@@ -1,6 +1,6 @@
 """Times of GPU work: events on the device, after a warm-up, medians of rounds that take turns.
 
-Without a GPU nothing is measured in earnest: one call of each, to see that it runs.
+Without a GPU nothing is measured: each function is called once, to check that it runs.
 """
 
 import statistics
@@ -29,8 +29,8 @@ def medians(named: dict[str, Callable[[], object]], seconds: float = 0.5) -> dic
     """Median milliseconds of a call of each, called in turn within each round.
 
     Args:
-        named: what is timed, by name.
-        seconds: about how long each of them is measured.
+        named: name -> function to time.
+        seconds: approximate measuring time of each function.
     """
     if not torch.cuda.is_available():
         return {name: _elapsed(work, 1) for name, work in named.items()}

@@ -1,6 +1,6 @@
 """Whole backbones compiled for the first time, each in one graph: how long it takes.
 
-What `speed` measures later comes out of the compiler's cache then.
+This fills the compiler's cache for `speed`.
 """
 
 import time

@@ -1,4 +1,4 @@
-# What every experiment shares, whatever its task.
+# Settings shared by the experiments of all tasks.
 custom_imports = dict(imports=['fan_mm'], allow_failed_imports=False)
 
 env_cfg = dict(

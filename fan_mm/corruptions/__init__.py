@@ -46,7 +46,7 @@ __all__ = [
     'seed_for',
 ]
 
-# Changes whenever any output byte would.
+# To be increased whenever any output byte changes.
 ALGORITHM_VERSION = '1'
 
 _FUNCTIONS = {
@@ -56,7 +56,7 @@ _FUNCTIONS = {
     if (function := getattr(module, name, None)) is not None
 }
 
-# Do the same to every channel, whatever its place.
+# Corruptions that treat all channels alike.
 _SAME_IN_ANY_ORDER = {
     'defocus_blur',
     'glass_blur',
@@ -71,7 +71,7 @@ _SAME_IN_ANY_ORDER = {
 }
 
 MIN_SIDE = 32  # pixels
-TOO_SMALL = f'at least {MIN_SIDE} x {MIN_SIDE}; got'  # in the line about a smaller image
+TOO_SMALL = f'at least {MIN_SIDE} x {MIN_SIDE}; got'  # part of the error about a smaller image
 
 
 def _check_image(image: np.ndarray) -> None:

@@ -20,13 +20,13 @@ class Benchmark:
 
     Attributes:
         name: key in `BENCHMARKS`.
-        severities: corruption -> severities, for all corruptions of the headline mean, in canonical order.
-        hold_outs: corruptions evaluated on request and never part of the mean.
-        groups: the grouping that the benchmark's tables use, over ``severities`` only.
+        severities: corruption -> severities, for all corruptions in the headline mean, in canonical order.
+        hold_outs: corruptions that are evaluated only on request and never part of the mean.
+        groups: the groups in the benchmark's tables, of the corruptions in ``severities``.
         source: where the protocol is defined.
-        channel_order: key in `BENCHMARK_ORDERS`, with which its numbers were obtained.
-        resized: whether images are corrupted at the model's input size, after the test pipeline's
-            resize, rather than at their size on disk.
+        channel_order: key in `BENCHMARK_ORDERS` with which the benchmark's numbers were obtained.
+        resized: corrupt images at the model's input size, after the test pipeline's resize, rather
+            than at their size on disk.
     """
 
     name: str
@@ -129,10 +129,10 @@ def choose_cells(
 
     Args:
         benchmark: the whole benchmark.
-        corruptions: names, or groups, which stand for their members in the benchmark. None for all
-            corruptions of the mean.
+        corruptions: names of corruptions or groups; a group stands for its members in the benchmark.
+            None for all corruptions in the mean.
         severities: 1 to 5, intersected with the benchmark's own (Cityscapes-C has noise at 1 to 3
-            only; a corruption outside the mean has all five). None for all.
+            only; corruptions outside the mean have all five). None for all.
 
     Returns:
         Severities per corruption, in canonical order.

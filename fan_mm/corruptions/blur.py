@@ -30,8 +30,8 @@ def gaussian_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarra
 def glass_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Blur, let every pixel take the value of a random near one, one after the other, blur again.
 
-    The reference means to swap two pixels, but its assignment copies one way (both sides are views
-    of the same array); what it does is what is done here.
+    The reference intends to swap two pixels, but its assignment copies in one direction only (both
+    sides are views of the same array). Its actual behaviour is reproduced.
 
     Raises:
         InputError: numba is not installed.
@@ -63,8 +63,8 @@ def glass_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
 def _disk(radius: int, sigma: float) -> np.ndarray:
     """The defocus kernel: a pixelated disk, its rim smoothed by a very small Gaussian.
 
-    The reference smooths within its window, mirrored at the border, so that the two largest disks,
-    which touch the border, brighten the image by about 1 %.
+    Like the reference, smooth within the window and mirror at its border, so that the two largest
+    disks, which touch the border, brighten the image by about 1 %.
     """
     reach, smooth = (8, 1) if radius <= 8 else (radius, 2)
     x = np.arange(-reach, reach + 1)
@@ -83,9 +83,9 @@ def sum_boxes(padded: np.ndarray, weights: np.ndarray, channels: int) -> np.ndar
 
     Args:
         padded: uint8 ``(H + 2 reach, (W + 2 reach) channels)``.
-        weights: float32 ``(reach + 1, reach + 1)``; entry (below, right) is that of the pixels at most ``right``
-            columns away in the two rows that are ``below`` away.
-        channels: of a pixel.
+        weights: float32 ``(reach + 1, reach + 1)``; entry (below, right) is the weight of the pixels at most
+            ``right`` columns away in the two rows at distance ``below``.
+        channels: channels of a pixel.
 
     Returns:
         float32 ``(H, W channels)``.
@@ -109,17 +109,17 @@ def sum_boxes(padded: np.ndarray, weights: np.ndarray, channels: int) -> np.ndar
 def _filter_symmetric(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Convolve with a kernel whose rows and columns are symmetric and mostly flat.
 
-    A row of the kernel is a sum of centred boxes, one for each place where its weights change. The
-    boxes are sums of pixels, the same for all rows, and grow by two pixels from one to the next.
+    A row of the kernel is a sum of centred boxes, one for each position where its weights change. The
+    box sums are shared by all rows, and each is the previous one plus two pixels.
 
     Args:
         image: uint8 ``(H, W, 3)`` or ``(H, W)``.
         kernel: square, odd.
     """
     weights = kernel[len(kernel) // 2 :, len(kernel) // 2 :].copy()
-    weights[:, :-1] -= weights[:, 1:]  # of the box that ends here
+    weights[:, :-1] -= weights[:, 1:]  # weight of the box that ends here
     weights[abs(weights) < 1e-7 * kernel.max()] = 0
-    reach = int(np.argwhere(weights).max())  # it ends in zeros
+    reach = int(np.argwhere(weights).max())  # the outer weights are zero
     weights = weights[: reach + 1, : reach + 1].astype(np.float32)
     padded = cv2.copyMakeBorder(image, *[reach] * 4, cv2.BORDER_REFLECT_101)
     padded = padded.reshape(len(padded), -1)
@@ -144,7 +144,7 @@ def motion_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     return line_blur(image, radius, sigma, stream.uniform(-45, 45), fraction=0, offset=0)
 
 
-_ZOOMS = (  # as written in the reference: floating point decides whether the last one belongs
+_ZOOMS = (  # as in the reference: rounding errors decide whether the last factor is included
     np.arange(1, 1.11, 0.01),
     np.arange(1, 1.16, 0.01),
     np.arange(1, 1.21, 0.02),
@@ -181,11 +181,11 @@ def sum_zoomed(
 
     Args:
         image: uint8 ``(H, W channels)``.
-        rows: the first, and the one behind the last.
-        y: ``(layers, H)``, for every row of each layer the upper one of the image's two rows that are mixed.
-        below: float32 ``(layers, H)``, 1 / 256 of the lower one's weight.
-        x: uint32 ``(layers, W)``, the left one of the two columns.
-        right: uint16 ``(layers, W)``, 256 times the right one's weight.
+        rows: first row, and last row plus one.
+        y: ``(layers, H)``, for every row of each layer, the upper of the two image rows to interpolate.
+        below: float32 ``(layers, H)``, 1 / 256 of the lower row's weight.
+        x: uint32 ``(layers, W)``, the left of the two columns.
+        right: uint16 ``(layers, W)``, 256 times the right column's weight.
 
     Returns:
         float32 ``(rows, W channels)``.
@@ -214,7 +214,7 @@ def zoom_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Average the image with itself zoomed towards the centre in small steps."""
     height, width = image.shape[:2]
     layers = _zoomed_layers((height, width), severity)
-    # numba would compile again for read-only arrays
+    # For read-only arrays numba would compile a second version.
     flat = np.require(image.reshape(height, -1), requirements='W')
     add, out = fastest(sum_zoomed), np.empty_like(image)
     for rows in strips(image, least=32):

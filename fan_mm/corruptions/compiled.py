@@ -1,7 +1,7 @@
 """Loops that numba compiles.
 
-Glass blur's cannot be an array operation: it moves pixels one after the other. The others give to the last bit
-what an array operation of the same name gives, several times faster as their values stay in a core's cache.
+Glass blur moves pixels one after the other, so it cannot be an array operation. The other loops are bit-exact
+with the array operation of the same name and several times faster, because their values stay in the CPU cache.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def shuffle(pixels: np.ndarray, bits: np.ndarray, offsets: np.ndarray, reach: in
         pixels: ``(H, W)``, one number per pixel; modified in place.
         bits: uint16, one for each pixel moved, ``(H - 2 reach) (W - 2 reach)``.
         offsets: the neighbours' positions, in pixels of the flat image.
-        reach: a frame about so wide stays.
+        reach: approximate width of the border that is left unchanged.
     """
     height, width = pixels.shape
     flat = pixels.reshape(-1)
@@ -84,7 +84,7 @@ def sum_zoomed(
     """See `fan_mm.corruptions.blur.sum_zoomed`."""
     layers, width = len(y), image.shape[1]
     channels = width // x.shape[1]
-    left = np.empty((layers, width), np.uint32)  # of values, not of pixels
+    left = np.empty((layers, width), np.uint32)  # index of values, not of pixels
     weight = np.empty((layers, width), np.uint16)
     for layer in range(layers):
         for i in range(width):

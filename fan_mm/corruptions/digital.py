@@ -33,7 +33,7 @@ def _spread(noise: np.ndarray, side: int) -> np.ndarray:
 
     Args:
         noise: float32 ``(side / cell, N)``, values at the centres of cells of pixels.
-        side: pixels.
+        side: length of the result in pixels.
 
     Returns:
         float32 ``(side, N)``.
@@ -60,9 +60,9 @@ def _spread(noise: np.ndarray, side: int) -> np.ndarray:
 def _smooth_field(shape: tuple[int, int], bound: float, stream: Stream) -> np.ndarray:
     """Blur white noise, uniform in (-bound, bound), with a Gaussian of 1 % of the image.
 
-    A field this smooth does not show on how fine a lattice its noise was drawn: one value stands
-    for a whole cell of pixels, with as much less variance, as long as a cell's side is at most
-    0.4 sigma. Cells fill the image exactly, so that the field is mirrored where the reference's is.
+    For such a smooth field the noise can be drawn on a coarse grid: one value represents a cell of
+    pixels, with correspondingly smaller variance, as long as the cell's side is at most 0.4 sigma.
+    Cells tile the image exactly, so the field is mirrored at the same borders as the reference's.
 
     Returns:
         float32 ``(H, W)``.
@@ -84,8 +84,8 @@ def elastic_transform(image: np.ndarray, severity: int, stream: Stream) -> np.nd
     x += np.arange(width, dtype=np.float32)
     out = np.empty_like(image)
     for rows in strips(image):
-        # remap rounds; so let it be to 1/64 of a level, to truncate afterwards. With 14 bits, and
-        # weights of 10, its float32 is exact.
+        # remap rounds but the reference truncates, so remap in units of 1/64 level and truncate
+        # afterwards. With values of 14 bits and weights of 10, its float32 arithmetic is exact.
         start = max(0, rows.start - reach)
         source = image[start : rows.stop + reach].astype(np.uint16)
         source <<= 6
@@ -117,7 +117,7 @@ def jpeg_compression(image: np.ndarray, severity: int, stream: Stream) -> np.nda
 def saturate(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Scale and shift the saturation S of HSV; hue and value V stay. Grey has no saturation.
 
-    A channel lies S V below V or less, in proportion; so its distance from V is scaled.
+    Every channel is at most S V below V, so changing S scales its distance from V.
     """
     if image.ndim == 2:
         return image.copy()
@@ -131,7 +131,7 @@ def saturate(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
         ratio = np.minimum(ratio * np.float32(offset) + np.float32(factor), ratio)
         base = value * (1 - ratio)
         mixed = [plane * ratio + base for plane in planes]
-        if offset:  # the hue of grey is 0, red
+        if offset:  # grey has hue 0, which is red
             drop = value * np.float32(offset) * (spread == 0)
             mixed[1] -= drop
             mixed[2] -= drop

@@ -1,8 +1,8 @@
 """What several corruptions share: truncation to grey levels, strips, Gaussians, lines, stretching, numba.
 
-The reference computes in double precision, scaled to [0, 1], and truncates to whole grey levels.
-Here all is integers, or float32 in which either every sum is exact or numpy fixes the order of
-every rounding: OpenCV's own float filters round differently on different processors.
+The reference computes in double precision on values in [0, 1] and truncates to integer grey levels.
+This implementation uses integers, or float32 where either every sum is exact or numpy fixes the order
+of all roundings, because OpenCV's float filters round differently on different processors.
 """
 
 import functools
@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-# Rounding must not pull a value that is a whole level, as in flat areas, below it.
+# Added before truncation, so that rounding errors do not reduce exact levels (flat areas) by one.
 _HAIR = np.float32(2.0**-11)
 
 
@@ -51,8 +51,8 @@ def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
         sigma: pixels.
 
     Returns:
-        The same type; uint8 truncated, uint16 rounded. OpenCV's filter for uint16 is the one that
-        is both accurate (weights of 16 bits) and the same on every processor.
+        An array of the same type; uint8 is truncated, uint16 rounded. Uses OpenCV's uint16 filter,
+        the only one that is both accurate (16-bit weights) and identical on every processor.
     """
     reach = int(4 * sigma + 0.5)
     size = (2 * reach + 1, 2 * reach + 1)
@@ -79,14 +79,15 @@ def line_blur(
     Args:
         values: uint8 or uint16 ``(H, W)`` or ``(H, W, 3)``, in units of 2**-fraction grey levels.
         radius: the line has ``2 radius + 1`` samples, one pixel apart.
-        sigma: of the Gaussian, pixels.
-        angle: of the line, degrees.
-        fraction: bits; weights get the other ``16 - fraction``, so that float32 adds exactly.
-        offset: added before truncating: 0, or 0.5 to round.
+        sigma: standard deviation of the Gaussian in pixels.
+        angle: angle of the line in degrees.
+        fraction: fractional bits of the values; weights have ``16 - fraction`` bits, so that float32
+            sums are exact.
+        offset: added before truncation: 0, or 0.5 to round.
 
     Returns:
-        uint8. Beyond its edges the image goes on with its edge values. Samples as far away as
-        the image is wide or high are left out (with their weight, as in the reference).
+        uint8. The image is extended by replicating its edges. Samples at least an image width or
+        height away are dropped without renormalising the weights, as in the reference.
     """
     count = 2 * radius + 1
     weights = np.exp(-0.5 * (np.arange(count) / sigma) ** 2)
@@ -126,12 +127,12 @@ def stretch(size: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
     """Say how to stretch an axis linearly, first sample onto first and last onto last.
 
     Args:
-        size: samples, at least 2.
-        factor: the stretched axis has ``round(size factor)``.
+        size: number of samples, at least 2.
+        factor: the stretched axis has ``round(size factor)`` samples.
 
     Returns:
-        For every stretched sample the index of the one below, of which there is always a next,
-        and the weight of that next one, float32.
+        For every sample of the stretched axis, the index of the lower of the two samples to
+        interpolate (never the last one), and the float32 weight of the upper one.
     """
     stretched = round(size * factor)
     position = np.arange(stretched) * ((size - 1) / (stretched - 1))
@@ -144,6 +145,6 @@ def fastest(function: Callable) -> Any:
     """What numba makes of a function's loops in `fan_mm.corruptions.compiled`; itself without numba."""
     try:
         from fan_mm.corruptions import compiled
-    except Exception:  # it is not installed, or does not fit numpy: whatever it may raise then
+    except Exception:  # not installed, or incompatible with numpy, for which it raises anything
         return function
     return getattr(compiled, function.__name__)

@@ -45,10 +45,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 SEVERITIES: tuple[int, ...] = (1, 2, 3, 4, 5)
 
-#: In which `fan_mm.corruptions.corrupt` takes an image.
+#: Channel orders that `fan_mm.corruptions.corrupt` accepts.
 CHANNEL_ORDERS = ('rgb', 'bgr', 'bgr-as-rgb')
 
-#: In which a benchmark is made -> what that is for `corrupt` of an image as OpenCV and mm pipelines load it.
+#: Channel order of a benchmark -> the one to pass to `corrupt` for an image in OpenCV's (BGR) order.
 BENCHMARK_ORDERS = {'rgb': 'bgr', 'bgr-as-rgb': 'bgr-as-rgb'}
 
 

@@ -1,8 +1,8 @@
 """Gaussian, shot, impulse and speckle noise, as in imagecorruptions 1.1.2.
 
-Every noise here is independent from one value (pixel and channel) to the next and depends on the
-image through that value's grey level only, so each is a table turned by random bits: nothing is
-drawn from a continuous distribution, nothing depends on the machine's floating point.
+The noise of each value (pixel and channel) is independent of the others and depends only on that
+value's grey level, so it is a table lookup with random bits. No continuous distribution is sampled,
+and the result does not depend on the machine's floating-point arithmetic.
 All take a contiguous uint8 array of any shape, a severity and a `Stream`, and return a new array.
 """
 
@@ -65,8 +65,8 @@ def _shot_table(photons: int) -> np.ndarray:
     """Walker's alias table of the shot noise of every grey level.
 
     Returns:
-        uint32 ``(256, 64)``; an entry holds two outcomes (bits 0-7 and 8-15) and, above them, how
-        many of 1024 draws take the first.
+        uint32 ``(256, 64)``; an entry holds two outcomes (bits 0-7 and 8-15) and, in the bits above,
+        how many of 1024 draws result in the first.
     """
     counts = np.arange(photons + 1)
     outcomes = (counts / photons * 255).astype(np.uint8)
@@ -76,7 +76,7 @@ def _shot_table(photons: int) -> np.ndarray:
         rate = max(level / 255 * photons, 1e-300)
         probability = np.zeros(64)
         probability[: photons + 1] = np.exp(counts * np.log(rate) - rate - log_factorial)
-        probability[photons] = max(0.0, 1 - probability[:photons].sum())  # clipped: white
+        probability[photons] = max(0.0, 1 - probability[:photons].sum())  # the rest clips to white
         share = 64 * probability / probability.sum()
         small = [k for k in range(64) if share[k] < 1]
         large = [k for k in range(64) if share[k] >= 1]

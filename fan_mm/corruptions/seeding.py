@@ -1,8 +1,8 @@
 """Where randomness comes from: one seed per (image, corruption, severity), one stream per seed.
 
-Streams are raw words of the SFC64 generator, whose output numpy guarantees never to change, turned
-into numbers by our own integer arithmetic and tables. numpy's distributions (`Generator.normal` and
-so on) may change between versions and depend on the C library; nothing here does.
+Streams are raw words of the SFC64 generator, whose output numpy guarantees never to change, converted
+to numbers with our own integer arithmetic and tables. numpy's distributions (`Generator.normal` and
+so on) are not used: they may change between versions and depend on the C library.
 """
 
 import functools
@@ -20,8 +20,8 @@ from fan_mm.corruptions.filters import pieces
 def image_key(path: str | os.PathLike) -> str:
     """Name an image by ``parent/stem``: its folder's name and its file name without suffix.
 
-    The same image has the same key wherever the dataset lies and in whatever format it is kept,
-    so a corruption made while loading equals one that was generated before.
+    The key does not depend on the dataset's location or image format, so corruption on the fly
+    gives the same result as corrupted files generated in advance.
     """
     name = PurePath(str(path).replace('\\', '/'))
     return f'{name.parent.name}/{name.stem}'
@@ -32,15 +32,15 @@ def seed_for(base_seed: int, image_key: str, name: str, severity: int) -> int:
 
     Args:
         base_seed: the user's seed for the whole benchmark.
-        image_key: which image, see `image_key`.
+        image_key: key of the image, see `image_key`.
         name: the corruption.
         severity: 1 to 5.
 
     Returns:
-        64 bits of BLAKE2b over the four.
+        64 bits of the BLAKE2b hash of the four arguments.
     """
     text = f'{base_seed}\n{image_key}\n{name}\n{severity}'
-    data = text.encode(errors='surrogateescape')  # a file name may be no UTF-8
+    data = text.encode(errors='surrogateescape')  # file names may not be valid UTF-8
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), 'little')
 
 
@@ -48,8 +48,8 @@ def seed_for(base_seed: int, image_key: str, name: str, severity: int) -> int:
 def normal_quantiles() -> np.ndarray:
     """The 65536 equally likely values that stand for a standard normal variable.
 
-    Entry i is the quantile at (i + 1/2) / 65536, float64, rescaled to variance 1. Its distribution
-    function is within 2**-17 of the normal one everywhere; the largest value is 4.33.
+    Entry i is the float64 quantile at (i + 1/2) / 65536, rescaled to variance 1. The distribution
+    function of the table is within 2**-17 of the normal one; the largest value is 4.33.
     """
     inverse = NormalDist().inv_cdf
     upper = np.array([inverse(0.5 + (i + 0.5) / 65536) for i in range(32768)])
@@ -60,7 +60,7 @@ def normal_quantiles() -> np.ndarray:
 
 
 class Stream:
-    """A seeded stream of random numbers; nothing outside it is read or written.
+    """A seeded stream of random numbers, independent of any global state.
 
     Args:
         seed: any non-negative integer.

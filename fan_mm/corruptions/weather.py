@@ -44,7 +44,7 @@ def _flakes(shape: tuple[int, ...], parameters: list[float], stream: Stream) -> 
     flakes *= flakes >= threshold
     flakes *= 4 * 255
     flakes += 0.5
-    flakes = np.clip(flakes, 0, 4 * 255, out=flakes).astype(np.uint16)  # quarters of a level
+    flakes = np.clip(flakes, 0, 4 * 255, out=flakes).astype(np.uint16)  # in 1/4 grey levels
     angle = stream.uniform(-135, -45)
     return line_blur(flakes, int(radius), sigma, angle, fraction=2, offset=0.5)[:height, :width]
 
@@ -80,7 +80,7 @@ def snow(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
 def _frost_picture(index: int) -> np.ndarray:
     """Decode one of the five images that imagecorruptions 1.1.2 draws from, RGB."""
     name = ('frost1.png', 'frost2.png', 'frost3.png', 'frost4.jpg', 'frost5.jpg')[index]
-    # found but not imported: the original package does not import with today's setuptools
+    # Located but not imported: importing the original package fails with current setuptools.
     package = importlib.util.find_spec('imagecorruptions')
     if package is None or not package.submodule_search_locations:
         raise InputError(
@@ -114,7 +114,7 @@ def _cubic_taps(size: int, enlarged: int, part: slice) -> list[tuple[np.ndarray,
 def _enlarge(picture: np.ndarray, scale: float, part: tuple[slice, slice]) -> np.ndarray:
     """Enlarge an image bicubically and return a part of the result.
 
-    What cv2.resize does, whose result depends on the processor, and which cannot do a part.
+    Replaces cv2.resize, whose result depends on the processor and which cannot compute only a part.
     """
     rows, columns = (
         _cubic_taps(size, math.ceil(size * scale), p)
@@ -159,7 +159,7 @@ def frost(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     for rows in strips(image):
         ice = picture[rows] * np.float32(add)
         if image.ndim == 2:
-            ice = ice @ _LUMA[::-1]  # the reference weighs the blue channel as if it were red
+            ice = ice @ _LUMA[::-1]  # the reference gives blue the luma weight of red
         ice += image[rows] * np.float32(keep)
         out[rows] = to_uint8(ice)
     return out
@@ -170,11 +170,11 @@ def plasma(size: int, decay: float, stream: Stream) -> np.ndarray:
 
     Args:
         size: side, a power of two; the map wraps around.
-        decay: the noise is decay squared times smaller on each finer level.
-        stream: of randomness.
+        decay: the noise is divided by decay squared from each level to the next finer one.
+        stream: source of randomness.
 
     Returns:
-        float32 ``(size, size)``, of any scale and offset.
+        float32 ``(size, size)``, with arbitrary scale and offset.
     """
 
     def mean(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
@@ -230,7 +230,7 @@ def brightness(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     for rows in strips(image):
         planes = cv2.split(image[rows])
         value = cv2.max(cv2.max(*planes[:2]), planes[2])
-        black = (value == 0).view(np.uint8)  # is lifted to 1, whose gain is that of 0
+        black = (value == 0).view(np.uint8)  # replaced by 1, which has the same gain
         factor = cv2.LUT(value, gain)
         out[rows] = cv2.merge([to_uint8((plane + black) * factor) for plane in planes])
     return out
@@ -240,8 +240,8 @@ def _depth(drops: np.ndarray) -> np.ndarray:
     """Shade drops by the distance from their edges, embossed; uint8 to uint8."""
     depth = cv2.distanceTransform(255 - cv2.Canny(drops, 50, 150), cv2.DIST_L2, 5)
     for rows in strips(depth):
-        # A distance is a sum of steps of 1, 1.4 and 2.1969: some fifths, less so many times 0.0031.
-        # OpenCV's own code and that of some processor makers add it up to within 1e-4.
+        # A distance is a sum of steps of 1, 1.4 and 2.1969: a multiple of 1/5 minus a multiple of
+        # 0.0031. OpenCV's code and that of processor vendors agree to within 1e-4.
         near = np.minimum(depth[rows], 20)
         fifths = np.ceil(near * 5 - np.float32(1e-3)) * np.float32(0.2)
         less = np.rint((fifths - near) * np.float32(1 / 0.0031))
@@ -262,7 +262,7 @@ def spatter(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
         (0.65, 0.3, 1, 0.65, 1.5, True),
         (0.67, 0.4, 1, 0.65, 1.5, True),
     )[severity - 1]
-    # in units of 1 / 14000, shifted by 2: all of the noise fits 16 bits
+    # In units of 1 / 14000 and shifted by 2, so that all noise fits 16 bits.
     noise = stream.normal(image.shape[:2], 14000 * (mean + 2), 14000 * std, np.uint16)
     liquid = gaussian(noise, sigma)
     threshold = 14000 * (threshold + 2)

@@ -1,7 +1,7 @@
 """Training and testing with mmengine's Runner: preparation, checks, resuming, optimizers.
 
-`config` reads third-party configs and builds their parts, `checks` checks what they refer to,
-`first_batch` tries them before anything long starts.
+`config` reads third-party configs and builds their parts, `checks` checks the files and classes they refer
+to, and `first_batch` tries one batch before a long run starts.
 """
 
 from fan_mm.engine.attention_diversity import AttentionDiversityHook

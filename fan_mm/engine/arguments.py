@@ -32,7 +32,7 @@ class _Options(DictAction):
                 raise argparse.ArgumentError(self, f'{text!r}: a bracket is missing')
             if re.fullmatch(
                 r'\s*({(.*:.*|\s*)}|dict\(.*\))\s*', value
-            ):  # mmengine would read a string
+            ):  # mmengine would parse it as a string
                 raise argparse.ArgumentError(
                     self, f'{text!r}: set a dict key by key, {key}.KEY=VALUE'
                 )
@@ -80,7 +80,7 @@ def add_run_arguments(
         default='none',
         help='job launcher (default: %(default)s)',
     )
-    # torch.distributed.launch passes the first or the second, torchrun sets LOCAL_RANK
+    # torch.distributed.launch passes one of these; torchrun sets LOCAL_RANK instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 

@@ -1,13 +1,12 @@
 """Attention diversification (ADL) as one of a model's losses, whichever library the model comes from.
 
-Where an auxiliary loss is added decides what it gets right. What a classifier, a segmentor and a
-detector have in common is that mmengine calls them with ``mode='loss'`` and adds up the dict of losses
-that they return. PyTorch's forward hooks may replace what a module returns, so a hook on the whole
-model adds one entry to that dict. From there on it is a loss like the others: logged under its name,
-part of ``loss``, scaled with it under AMP and gradient accumulation, and, as the wrapper for several
-processes calls the model inside its own forward pass, seen by it. A gradient injected in the backbone
-would miss the scaling and the log; a head would not see the attention; a wrapper of the optimizer or of
-the model would be a second one beside those for AMP and for several processes.
+mmengine calls classifiers, segmentors and detectors alike with ``mode='loss'`` and sums the dict of losses
+that they return. A PyTorch forward hook can replace a module's output, so a hook on the whole model adds one
+entry to that dict. It is then treated like any other loss: it is logged under its name, included in ``loss``,
+scaled with it under AMP and gradient accumulation, and part of DDP's forward pass, which calls the model
+inside. The alternatives are worse: a gradient injected in the backbone would be neither scaled nor logged, a
+head has no access to the attention, and a wrapper of the optimizer or model would conflict with those for AMP
+and DDP.
 """
 
 from mmengine.hooks import Hook
@@ -33,8 +32,8 @@ class AttentionDiversityHook(Hook):
         threshold: attention up to ``threshold / N`` is set to 0 (2 in the published models).
 
     Raises:
-        InputError: an option is not a number or negative; when training begins, the model has no such
-            backbone; at the first step, its attention does not run with gradients, or it returns no losses.
+        InputError: an option is negative or not a number; raised when training begins if the model has no
+            such backbone, and at the first step if its attention runs without gradients or it returns no losses.
 
     Examples:
         >>> # in a config; custom_hooks = [...] works, too, but is not merged with that of the base file
@@ -97,7 +96,7 @@ class AttentionDiversityHook(Hook):
                 'checkpointing, use only with_cp=True)'
             )
         self._added = True
-        # mmengine logs the sum as `loss`, over which a classifier's only loss would be written
+        # mmengine logs the sum as `loss`, which would overwrite a classifier's only loss.
         losses = {'loss_task' if name == 'loss' else name: value for name, value in losses.items()}
         return dict(losses, loss_attention_diversity=self.weight * loss)
 

@@ -12,11 +12,11 @@ from fan_mm.engine.distributed import unwrapped
 class BroadcastBuffersHook(Hook):
     """Before validation, give every process the buffers of the first, which are those in the checkpoint.
 
-    SyncBN keeps them equal; plain BN (in the ImageNet recipe, and instead of SyncBN on CPUs) does
-    not, so the validation with several processes would not match any saved model.
+    SyncBN keeps them equal, but plain BN (in the ImageNet recipe, and instead of SyncBN on CPUs) does
+    not, so distributed validation would not evaluate the saved model.
     """
 
-    priority = 'LOW'  # after EMAHook has put its averages into the model
+    priority = 'LOW'  # after EMAHook has swapped the averaged weights in
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Broadcast from rank 0; without a process group, nothing happens."""

@@ -28,8 +28,8 @@ def check_images(place: str, dataset: Any, model: dict) -> list[str]:
         Lines for the log.
 
     Raises:
-        InputError: no class folders, too many or too few, or an empty one in training; or a list with a line that is
-            no image and label.
+        InputError: there are no class folders, too many or too few, or an empty one in training; or a list has a
+            line without image and label.
     """
     if not _is_plain(dataset):
         return []
@@ -48,7 +48,7 @@ def class_folders(dataset: Any) -> list[str]:
 def labels_by_folder(dataset: Any) -> dict[str, int]:
     """The label of each folder of a dataset, if these are its classes: of class folders, or of those in a list.
 
-    Empty where a list has other labels in one folder, or one label in two.
+    Empty if, in a list, a folder has several labels or a label occurs in several folders.
     """
     if not _is_plain(dataset):
         return {}
@@ -76,7 +76,8 @@ def _is_plain(dataset: Any) -> bool:
 def number_of_classes(model: dict) -> int | None:
     """How many classes a classifier tells apart; None if its config does not say.
 
-    Its head says so; of another library's network the model, and of some networks that end in scores the backbone.
+    Specified by the head; for networks of other libraries by the model, and for some networks that return scores by
+    the backbone.
     """
     for part in (model.get('head'), model, model.get('backbone')):
         given = part if isinstance(part, dict) else {}
@@ -90,7 +91,7 @@ def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
     """Check that splits whose folders make the classes have the same ones: labels are their positions.
 
     Args:
-        folders: names of the class folders by the dataset's place in the config.
+        folders: place of a dataset in the config -> names of its class folders.
 
     Raises:
         InputError: two splits differ.
@@ -109,7 +110,7 @@ def check_same_labels(labels: Mapping[str, Mapping[str, int]]) -> None:
     """Check that folders which are classes have the same labels in all splits, by their place or by lists.
 
     Args:
-        labels: of `labels_by_folder`, by the dataset's place in the config.
+        labels: place of a dataset in the config -> result of `labels_by_folder`.
 
     Raises:
         InputError: a folder has another label in another split.
@@ -127,8 +128,8 @@ def check_same_labels(labels: Mapping[str, Mapping[str, int]]) -> None:
 def other_positions(place: str, names: Sequence[str], model: dict) -> str | None:
     """A line for the log if a model may number the classes differently from their folders.
 
-    Folders sorted by their names: class 10 before class 2, ImageNet's classes by their English names, or a
-    part of them. Right for a model that was trained on such folders, and a silently wrong number for another.
+    This happens if folders are sorted by name: class 10 before class 2, ImageNet's classes by their English names,
+    or only some of the classes. It is correct for a model trained on such folders, and silently wrong otherwise.
     """
     number = number_of_classes(model) or _IMAGENET
     wordnet = all(re.match(r'n\d{8}(?!\d)', name) for name in names)
@@ -227,7 +228,7 @@ def _check_class_folders(
             f'{place}: no class folders in {folder}; images must be in {folder}/CLASS/'
         )
     for name in names:
-        if name.startswith('.') or name in NO_DATA:  # mmpretrain counts them among the classes
+        if name.startswith('.') or name in NO_DATA:  # mmpretrain would count them as classes
             raise InputError(
                 f'{place}: the folder {folder / name} would count as a class and shift the labels of '
                 'the following ones: remove it'
@@ -260,7 +261,7 @@ def _odd_images(
         if not found:
             if place.startswith('train'):
                 raise InputError(f'{place}: the class folder {folder / name} has no images')
-            empty.append(name)  # kept empty, it keeps the labels of the others
+            empty.append(name)  # removing it would change the labels of other classes
     if len(empty) == len(names):
         raise InputError(f'{place}: the class folders in {folder} have no images')
     return empty, others

@@ -130,7 +130,7 @@ def check_groups(cfg: Config, training: bool) -> None:
 
 def check_data(cfg: Config, training: bool) -> list[str]:
     """The part of `check_config` that looks into files: once for each machine is enough."""
-    # the datasets of a split and its evaluator share a file
+    # The datasets of a split and its evaluator often use the same file.
     read = functools.lru_cache(maxsize=1)(read_coco)
     folders: dict[str, list[str]] = {}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
@@ -166,7 +166,7 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
     """Check the files that weights are to come from, and say if none are given.
 
     Raises:
-        InputError: a file is missing, or is none to start from.
+        InputError: a file is missing, or training cannot start from it.
     """
     wanted = {'load_from': cfg.get('load_from')}
     notes = []
@@ -214,13 +214,11 @@ def _training_folders(cfg: Config) -> dict[str, list[str]]:
 def _folder_labels(cfg: Config, splits: tuple[str, ...]) -> dict[str, dict[str, int]]:
     """What `labels_by_folder` finds in the datasets of some splits that are on this machine."""
     found = {}
-    for split in reversed(splits):  # that of the evaluation first: most have no such folders
+    for split in reversed(splits):  # evaluation first: most datasets there have no such folders
         for place, inner in _datasets(cfg, split).items():
             if not base_named(registered(DATASETS, place, inner), 'CustomDataset', 'mmpretrain'):
                 continue
-            with contextlib.suppress(
-                InputError, OSError
-            ):  # of a training, which testing does not need
+            with contextlib.suppress(InputError, OSError):  # training data, not needed for testing
                 if labels := labels_by_folder(build_lazily(place, inner)):
                     found[place] = labels
         if not found:
@@ -292,7 +290,7 @@ def _check_class_count(place: str, dataset: dict, model: dict) -> None:
         for head_place, head in parts_of(model, key):
             number = head.get('num_classes')
             if type_name(head) == 'STDCHead' or (len(classes) == 2 and _is_binary(head)):
-                continue  # the first learns edges of the labels
+                continue  # the first head learns edges of the labels
             if number and number < len(classes):
                 raise InputError(
                     f'{place} has {len(classes)} classes, but {head_place}.num_classes is {number}: set '

@@ -20,8 +20,8 @@ class WarmupCosineCooldownLR(_ParamScheduler):
             m & e \ge T
         \end{cases}
 
-    A sequence of mmengine's warm-up and cosine would start the cosine after the warm-up. The formula
-    applies to the parameters with the highest lr; others, with layer-wise decay, scale proportionally.
+    A sequence of mmengine's warm-up and cosine would start the cosine only after the warm-up. The formula
+    applies to the parameters with the highest lr; with layer-wise decay, others are scaled proportionally.
 
     Args:
         optimizer: an optimizer or its wrapper.

@@ -13,7 +13,7 @@ from torch import nn
 class CpuAmpOptimWrapper(OptimWrapper):
     """The counterpart of mmengine's ``AmpOptimWrapper``, which requires a GPU, for CPUs.
 
-    bfloat16 autocast; losses need no scaling, as bfloat16 has the range of float32. Takes the
+    Uses bfloat16 autocast. Losses need no scaling, because bfloat16 has the range of float32. Takes the
     arguments of ``OptimWrapper``.
     """
 

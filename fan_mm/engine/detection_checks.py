@@ -75,7 +75,7 @@ def check_classes_of_heads(place: str, classes: Sequence[str], model: dict) -> N
         InputError: they have more or fewer.
     """
     for head_place, head in heads(model):
-        # a detector that takes its classes as words has none of its own
+        # Open-vocabulary detectors take the classes as text.
         number = None if 'language_model' in model else head.get('num_classes')
         if number is not None and number != len(classes):
             raise InputError(
@@ -103,8 +103,8 @@ def check_coco(
         read: reads an annotation file, perhaps from memory.
 
     Raises:
-        InputError: the classes are not the annotations', the dataset is empty, an image is missing, or
-            masks are, or mmdet could not read the file.
+        InputError: the classes do not match the annotations, the dataset is empty, images or masks are
+            missing, or mmdet could not read the file.
     """
     root = Path(dataset.get('data_root') or '')
     file = read(root / dataset['ann_file'])
@@ -118,7 +118,7 @@ def check_coco(
         _check_masks(place, file, classes, steps, mask_head)
     masks = 'LoadAnnotations(with_mask=True)' if loads_masks else None
     usable = check_as_dataset(file, classes, masks)
-    to_be_seen = file.annotations is None and split == 'test'  # as the file of COCO's test-dev
+    to_be_seen = file.annotations is None and split == 'test'  # like COCO's test-dev
     if not file.images or not (usable or to_be_seen):
         what = 'images' if not file.images else 'objects of these classes'
         known = {entry['image_id'] for entry in file.annotations or ()} & file.images.keys()
@@ -193,8 +193,8 @@ def check_evaluator(
     Args:
         name: the evaluator's place in the config.
         evaluator: its config.
-        parts: the datasets of its split; None for those that are not COCO's.
-        read: reads an annotation file, perhaps from memory.
+        parts: the datasets of its split; None for datasets that are not COCO datasets.
+        read: reads an annotation file, possibly cached.
 
     Returns:
         Lines for the log.
@@ -207,7 +207,7 @@ def check_evaluator(
     metrics = metrics_of(evaluator)
     one_each = type_name(evaluator) == 'MultiDatasetsEvaluator' and len(metrics) == len(parts)
     for index, metric in enumerate(metrics):
-        if not isinstance(metric, dict):  # built already
+        if not isinstance(metric, dict):  # already built
             continue
         check_storage(name, metric)
         if 'iou_thrs' in metric and _is_coco_metric(name, metric):

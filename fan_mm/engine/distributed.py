@@ -16,7 +16,7 @@ from mmengine.model import is_model_wrapper
 from fan_mm.errors import InputError, first_line
 from fan_mm.meeting import wait_for_all
 
-# launcher -> the variables in which it tells rank, world size and rank on this node
+# launcher -> environment variables with rank, world size and local rank
 _VARIABLES = {
     'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
@@ -54,7 +54,7 @@ def rank_of(launcher: str) -> tuple[int, int, int]:
 def export_ranks(launcher: str) -> None:
     """Set torch's environment variables from those of a launcher.
 
-    mmengine takes the GPU of a process from LOCAL_RANK, but under 'mpi' it does not set it.
+    mmengine selects the GPU of a process by LOCAL_RANK, but does not set it for 'mpi'.
 
     Raises:
         InputError: not started by that launcher; under 'mpi', several nodes without a meeting point.
@@ -74,14 +74,14 @@ def export_ranks(launcher: str) -> None:
 def join_gloo_group(launcher: str, timeout: float | None = None) -> None:
     """Join the processes of a launcher into a gloo group, unless there is a group already.
 
-    mmengine's Runner takes an existing group as it is.
+    mmengine's Runner then uses the existing group.
 
     Args:
         launcher: 'pytorch', 'slurm' or 'mpi'.
         timeout: seconds after which a collective operation fails; None for torch's default.
 
     Raises:
-        InputError: the processes do not find each other: a port in use, an unknown host; one has ended.
+        InputError: the processes cannot connect: a port is in use, a host is unknown, or one has ended.
     """
     if dist.is_initialized():
         return
@@ -95,7 +95,7 @@ def join_gloo_group(launcher: str, timeout: float | None = None) -> None:
         dist.init_process_group(
             'gloo', timeout=None if timeout is None else datetime.timedelta(seconds=timeout)
         )
-    except (RuntimeError, ValueError) as error:  # torch 2.1 has no class of its own for it
+    except (RuntimeError, ValueError) as error:  # torch 2.1 has no specific exception
         place = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
         said = first_line(error)
         raise InputError(
@@ -127,7 +127,7 @@ def unwrapped(model: Any) -> Any:
 def _leave_group() -> None:
     """End gloo's threads before Python ends: left running, they can abort a finished process.
 
-    They live as long as whatever holds the group, such as a model wrapper in a cycle of objects.
+    They live as long as any reference to the group, such as a model wrapper in a reference cycle.
     """
     gc.collect()
     if dist.is_initialized():

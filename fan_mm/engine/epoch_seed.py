@@ -18,10 +18,10 @@ from fan_mm.errors import InputError
 class EpochSeedHook(Hook):
     """Reseed this process and its loader workers at the start of every training epoch.
 
-    The seeds follow from the run's seed, the epoch and the rank, so after a resume, augmentation,
-    mixing, drop path and sampled token labels are the same as in an uninterrupted training. Without
-    the hook, mmengine starts every run, resumed or not, with the same random numbers, and workers
-    that are restarted for each epoch get the same ones in every epoch.
+    The seeds are derived from the run's seed, the epoch and the rank, so after a resume, augmentation,
+    mixing, drop path and sampled token labels are the same as in an uninterrupted training. Without the
+    hook, mmengine starts every run, resumed or not, with the same random numbers, and workers restarted in
+    each epoch repeat theirs.
 
     Raises:
         InputError: the training loader has persistent workers.
@@ -45,9 +45,9 @@ class EpochSeedHook(Hook):
 class ResumeSeedHook(Hook):
     """Reseed this process and its loader workers when a training is resumed.
 
-    The seeds follow from the run's seed, the iteration and the rank: the resumed part does not
-    repeat the numbers of the beginning, with which mmengine would start again. A training that is not
-    resumed is left as it is, and an `EpochSeedHook` has the last word.
+    The seeds are derived from the run's seed, the iteration and the rank, so that the resumed part does not
+    repeat the random numbers of the beginning, as it would in mmengine. Trainings that are not resumed are not
+    changed, and an `EpochSeedHook` takes precedence.
     """
 
     priority = 'VERY_HIGH'
@@ -65,7 +65,7 @@ def _seed(runner: Runner, step: int) -> None:
     np.random.seed(here)
     torch.manual_seed(here)
     loader = runner.train_dataloader
-    # mmengine's adds the worker's number, which must not lead beyond 32 bits
+    # mmengine's function adds the worker's number; the sum must fit 32 bits.
     loader.worker_init_fn = functools.partial(
         worker_init_fn, num_workers=loader.num_workers, rank=0, seed=workers % 2**31
     )

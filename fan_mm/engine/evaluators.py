@@ -1,6 +1,6 @@
 """Other people's evaluators: built, asked for their scores by one process alone, left as they were.
 
-An evaluator is whatever mmengine's Runner takes for one. Its own ``evaluate`` gives the scores.
+An evaluator is anything that mmengine's Runner accepts as one. Its own ``evaluate`` returns the scores.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ from fan_mm.engine.checks.files import listed_twice
 from fan_mm.errors import InputError
 
 _LIBRARIES = ('mmseg', 'mmdet', 'mmpretrain', 'fan_mm')
-# Metrics that are none: they write predictions to files.
+# Metrics without scores, which write predictions to files.
 _WRITERS = ('DumpResults', 'DumpDetResults', 'DumpProposals', 'DumpODVGResults')
-# Attributes that name files which a metric writes: outfile_prefix, output_dir, out_file_path, ...
+# Attributes with the names of a metric's output files: outfile_prefix, output_dir, out_file_path, ...
 _OUTPUT = re.compile(r'(^|_)(out|outfile|output|save|dump|submission|proposals)(_|$)')
 
 
@@ -80,7 +80,7 @@ def library_class(metric: BaseMetric, names: Iterable[str]) -> type | None:
 def computes_as(metric: BaseMetric, base: type) -> bool:
     """Whether a metric computes what a base class of it computes: it overrides none of its functions.
 
-    It may process samples in its own way: what it collects is computed from as before.
+    It may process samples differently, as long as the scores are computed in the same way.
     """
     names = [name for name in dir(base) if name != 'process' and not name.startswith('__')]
     own = {name: inspect.getattr_static(base, name) for name in names}
@@ -113,8 +113,8 @@ def evaluate_here(evaluator: Evaluator, size: int) -> dict[str, Any]:
     """The scores that an evaluator gives for what its metrics hold, computed by this process alone.
 
     Args:
-        evaluator: its metrics hold the results of all processes.
-        size: number of samples; more results than that are not dropped.
+        evaluator: an evaluator whose metrics hold the results of all processes.
+        size: number of samples; additional results are not dropped.
     """
     held = [m.results for metric in evaluator.metrics for m in collectors(metric)]
     size = max([size, *(len(results) for results in held if isinstance(results, list))])
@@ -126,8 +126,8 @@ def evaluate_here(evaluator: Evaluator, size: int) -> dict[str, Any]:
 def one_process() -> Iterator[None]:
     """Let mmengine see this process as the only one within a block.
 
-    Metrics collect results from all processes and tell them the scores. Where rank 0 has them all
-    already, and may fail, the others would wait for ever; and no two evaluators collect alike.
+    Metrics gather results from all processes and broadcast the scores. If rank 0 already has all results
+    and fails, the others would wait forever; and every evaluator gathers differently.
     """
     group = GroupMember.WORLD
     GroupMember.WORLD = None
@@ -151,9 +151,9 @@ def quiet() -> Iterator[None]:
 
 
 class Memory:
-    """What an evaluator and its metrics hold: results, truth read lazily, counts of the user's own.
+    """The state of an evaluator and its metrics: results, lazily read annotations, user-defined counters.
 
-    Containers and arrays are remembered with their content; what lies deeper is not looked into.
+    Containers and arrays are stored with their content, but not objects nested more deeply.
     """
 
     def __init__(self, evaluator: Evaluator) -> None:
@@ -220,7 +220,7 @@ def _restore(value: Any, content: Any) -> None:
 def writing_aside(evaluator: Evaluator) -> Iterator[None]:
     """Let metrics write their files into a folder that is removed at the end of the block.
 
-    Use it within `left_as_it_was`, which puts the names of their files back.
+    Use it within `left_as_it_was`, which restores the file names.
     """
     with tempfile.TemporaryDirectory() as folder:
         for number, metric in enumerate(m for top in evaluator.metrics for m in collectors(top)):
@@ -237,7 +237,7 @@ def writing_aside(evaluator: Evaluator) -> Iterator[None]:
 def waits_for_all(metric: Any) -> bool:
     """Whether a metric is mmdet's CocoPanopticMetric with an ``outfile_prefix``.
 
-    It fails unless it gets every image of its file. Without, that is with a ``tmp_dir``, it does not.
+    It fails unless it gets every image in its file; with a ``tmp_dir`` it does not.
     """
     base = library_class(metric, ['CocoPanopticMetric'])
     return base is not None and vars(metric).get('tmp_dir', base) is None
@@ -269,11 +269,11 @@ def joined_twice(place: str, dataset: Any, evaluator: Evaluator, paths: Iterable
     """A line for the log if images occur twice because concatenated datasets share them.
 
     Args:
-        place: how the line begins.
-        dataset: built; only one that joins others is looked at.
-        evaluator: built. Not looked at either are datasets that are scored apart, and those of COCO,
-            whose ids the check of the metric's file compares.
-        paths: of the images; read only where they are looked at.
+        place: start of the message.
+        dataset: the built dataset; only datasets that join others are checked.
+        evaluator: the built evaluator. Datasets that are scored separately are not checked, nor are COCO
+            datasets, whose ids are compared with the metric's file elsewhere.
+        paths: paths of the images, consumed only if needed.
     """
     sizes = getattr(dataset, 'cumulative_sizes', ())
     apart = parts_of(evaluator, sizes) is not None
@@ -285,10 +285,10 @@ def joined_twice(place: str, dataset: Any, evaluator: Evaluator, paths: Iterable
 def check_categories(dataset: Any, evaluator: Evaluator) -> None:
     """Check that labels stand for the same categories in a dataset of mmdet as in a metric's annotation file.
 
-    mmdet's ``Objects365V1Dataset`` sorts them by id, its metrics with ``sort_categories=True`` only.
+    mmdet's ``Objects365V1Dataset`` sorts them by id, but its metrics only with ``sort_categories=True``.
 
     Raises:
-        InputError: one sorts them, the other does not: every score would be of other classes.
+        InputError: only one of them sorts the categories, so scores would be attributed to wrong classes.
     """
     datasets = getattr(dataset, 'datasets', [dataset])
     apart = parts_of(evaluator, getattr(dataset, 'cumulative_sizes', ())) is not None
@@ -313,11 +313,11 @@ def only_these(metric: BaseMetric, ids: Iterable) -> dict[str, list]:
     """The option of a metric that counts no other images of its annotation file as missed.
 
     Args:
-        metric: any.
-        ids: of the images that are evaluated, in their order; None for images without.
+        metric: any metric.
+        ids: ids of the evaluated images, in order; None for images without one.
 
     Returns:
-        ``{'img_ids': ids}``, or nothing where the metric has no file or the file no other images.
+        ``{'img_ids': ids}``; empty if the metric has no file or the file has no other images.
     """
     truth, ids = truth_ids(metric), list(dict.fromkeys(ids))
     if truth is None or not ids or None in ids or truth == set(ids):
@@ -329,11 +329,11 @@ def parts_of(evaluator: Evaluator, sizes: Sequence[int]) -> list[slice] | None:
     """Which samples each metric of mmdet's MultiDatasetsEvaluator is for; None for other evaluators.
 
     Args:
-        evaluator: built.
-        sizes: of the dataset's parts, ``cumulative_sizes`` of a ConcatDataset.
+        evaluator: the built evaluator.
+        sizes: ``cumulative_sizes`` of a ConcatDataset.
 
     Raises:
-        InputError: not as many metrics and prefixes as datasets; it would silently leave some out.
+        InputError: the numbers of metrics, prefixes and datasets differ, so some would be silently left out.
     """
     if all(base.__name__ != 'MultiDatasetsEvaluator' for base in type(evaluator).__mro__):
         return None
@@ -356,7 +356,7 @@ def with_sizes(metainfo: Any, sizes: Sequence[int]) -> Any:
 def set_metainfo(evaluator: Evaluator, metainfo: Any) -> None:
     """Set the metainfo of an evaluator and of each of its metrics.
 
-    Of a list, mmdet's MultiDatasetsEvaluator tells each metric its own part, but once, and late.
+    If it is a list, mmdet's MultiDatasetsEvaluator passes each metric its part, but only once, and late.
     """
     evaluator.dataset_meta = metainfo
     if isinstance(metainfo, list | tuple):

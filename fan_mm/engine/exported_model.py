@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import nn
 
-# How mmdet's and onedl-mmseg's, mmseg 1.2's, and mmpretrain's preprocessors say that they turn BGR into RGB.
+# Attributes for BGR to RGB conversion in the preprocessors of mmdet and onedl-mmseg, mmseg 1.2, and mmpretrain.
 _SWAPS = ('_channel_conversion', 'channel_conversion', 'to_rgb')
 
 
 def computing_part(model: nn.Module) -> str | None:
     """Name of the part that makes features, or of another library's network as a whole.
 
-    The latter is what mmpretrain's TimmClassifier and HuggingFaceClassifier have: the only part with weights.
+    The latter is for mmpretrain's TimmClassifier and HuggingFaceClassifier: their only part with weights.
 
     Returns:
-        None where a model without backbone has several such parts, or none.
+        None if a model without backbone does not have exactly one part with weights.
     """
     if getattr(model, 'backbone', None) is not None:
         return 'backbone'
@@ -41,7 +41,7 @@ def differences(model: Any, part: nn.Module, told: Mapping[str, Any]) -> str:
     """Where a model differs from what a file says about its network and its input.
 
     Args:
-        model: that a config builds.
+        model: the model built from the config.
         part: its `computing_part`.
         told: the file's metadata.
 

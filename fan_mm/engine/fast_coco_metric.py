@@ -1,8 +1,7 @@
 """COCO's average precision computed by faster-coco-eval instead of pycocotools.
 
-pycocotools is the evaluator of record; both give the same numbers, which a test shows. Imported only
-where mmdet is (`fan_mm.engine.prepare_runtime` does; elsewhere name this module in
-``custom_imports``).
+pycocotools is the reference; both give the same numbers, which a test checks. This module requires mmdet;
+`fan_mm.engine.prepare_runtime` imports it, otherwise add it to ``custom_imports``.
 """
 
 import tempfile
@@ -20,8 +19,8 @@ from fan_mm.errors import InputError
 class FastCocoMetric(CocoMetric):
     """mmdet's ``CocoMetric`` for boxes and masks, several times faster on large datasets.
 
-    Takes its arguments and gives scores of the same names, rounded alike. Needs
-    ``pip install faster-coco-eval``: ``--cfg-options test_evaluator.type=FastCocoMetric``.
+    Takes the same arguments and returns the same scores with the same rounding. Requires
+    ``pip install faster-coco-eval``; use ``--cfg-options test_evaluator.type=FastCocoMetric``.
 
     Raises:
         InputError: faster-coco-eval is not installed, or proposals are to be evaluated.
@@ -56,7 +55,7 @@ class FastCocoMetric(CocoMetric):
             for kind in self.metrics:
                 found = load(files[kind])
                 if not found:
-                    break  # as CocoMetric: no image has a detection
+                    break  # like CocoMetric, if no image has a detection
                 scores |= self._scores(kind, self._precision(kind, found))
         return scores
 
@@ -65,7 +64,7 @@ class FastCocoMetric(CocoMetric):
         from faster_coco_eval import COCO, COCOeval_faster
 
         if kind == 'segm':
-            for detection in found:  # otherwise the area of the box would count as the mask's
+            for detection in found:  # otherwise the box area would be used as mask area
                 detection.pop('bbox', None)
         truth = COCO(self._coco_api.dataset)
         evaluation = COCOeval_faster(truth, truth.loadRes(found), kind)

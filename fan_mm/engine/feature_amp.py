@@ -13,12 +13,12 @@ from fan_mm.engine.distributed import unwrapped
 
 @OPTIM_WRAPPERS.register_module()
 class FeatureAmpOptimWrapper(OptimWrapper):
-    """bfloat16 autocast of a model's backbone and neck; its heads get float32 maps and stay there.
+    """bfloat16 autocast of a model's backbone and neck; heads get float32 maps and run in float32.
 
     mmdet creates anchors and regions in the dtype of the maps, and bfloat16 rounds coordinates
-    above 512 to multiples of 4; mmcv's NMS and RoIAlign do not support it at all. The backbone
-    accounts for most of the time and memory anyway. Losses need no scaling, as bfloat16 has the
-    range of float32. Takes the arguments of ``OptimWrapper``, on CPUs and GPUs.
+    above 512 to multiples of 4; mmcv's NMS and RoIAlign do not support bfloat16 at all. The backbone
+    takes most of the time and memory anyway. Losses need no scaling, because bfloat16 has the range of
+    float32. Takes the arguments of ``OptimWrapper``. Works on CPUs and GPUs.
     """
 
     @contextmanager

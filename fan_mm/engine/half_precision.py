@@ -17,8 +17,8 @@ def use_half_precision(cfg: Config, checkpoint: str) -> None:
     """Change a config such that mmengine's test loop evaluates under autocast.
 
     Raises:
-        InputError: autocast cannot reach the model: an exported file, or on a CPU a detector, whose
-            operators know no bfloat16.
+        InputError: autocast has no effect on the model: an exported file, or a detector on a CPU, whose
+            operators do not support bfloat16.
     """
     if is_onnx(checkpoint):
         raise InputError(

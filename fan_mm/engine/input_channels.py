@@ -7,19 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_WANTED = re.compile(r'to have (\d+) channels')  # what torch says of a convolution
+_WANTED = re.compile(r'to have (\d+) channels')  # in torch's error about a convolution's input
 
 
 @torch.no_grad()
 def input_channels(model: nn.Module, run: Callable[[Tensor], Any], size: tuple[int, int]) -> int:
     """As many as a model's data_preprocessor has means, or 3; or else as many as its convolution wants.
 
-    The latter may get something else than the image (YOLOX: four pixels of it at a time), and so it is asked only
-    where the model does not take the former.
+    The convolution's input may not be the image itself (YOLOX: 2x2 pixels stacked as channels), so it is used only if
+    the model does not accept colour images.
 
     Args:
-        model: of mmpretrain, mmseg or mmdet.
-        run: lets it take images ``(1, C, H, W)``.
+        model: a model of mmpretrain, mmseg or mmdet.
+        run: runs the model on images ``(1, C, H, W)``.
         size: height and width.
     """
     mean = getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
@@ -29,7 +29,7 @@ def input_channels(model: nn.Module, run: Callable[[Tensor], Any], size: tuple[i
         return usual
     try:
         run(torch.zeros(1, usual, *size))
-    except Exception as error:  # whatever the model's parts raise
+    except Exception as error:  # models may raise anything
         wanted = _WANTED.search(str(error))
         return int(wanted[1]) if wanted else usual
     return usual

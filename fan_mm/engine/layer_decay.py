@@ -15,8 +15,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     r"""Smaller learning rates for layers nearer to the image (Bao et al., BEiT, 2022).
 
     A parameter at depth :math:`l` of :math:`L`, given by the backbone's ``get_layer_depth``, has
-    learning rate :math:`\mathrm{lr} \cdot \mathrm{rate}^{L - 1 - l}`: the head learns at ``lr``,
-    the stem slowest. Works for classifiers, segmentors, detectors and bare backbones. All other
+    learning rate :math:`\mathrm{lr} \cdot \mathrm{rate}^{L - 1 - l}`: the head has ``lr``, the stem the
+    smallest learning rate. Works for classifiers, segmentors, detectors and bare backbones. All other
     options of ``paramwise_cfg``, including ``lr_mult``, work as in mmengine.
 
     Examples:
@@ -46,11 +46,11 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """Add a module's parameters to ``params``, one group each, as mmengine does; then scale their rates.
 
         Raises:
-            InputError: the backbone does not tell the depth of its layers.
+            InputError: the backbone does not provide the depth of its layers.
         """
         super().add_params(params, module, prefix=prefix, **kwargs)
         if prefix:
-            return  # mmengine's recursion; the root call ends it
+            return  # mmengine calls it recursively; only the root call adds parameters
         backbone: Any = getattr(module, 'backbone', module)
         if not hasattr(backbone, 'get_layer_depth'):
             raise InputError(

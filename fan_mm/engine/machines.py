@@ -1,7 +1,7 @@
 """What the machines of a run have in common: each may have disks of its own.
 
-Every process reads config, data and weights by itself. A stale copy on one machine, or a checkpoint that only the
-first one has, would give wrong numbers or a wrong training in silence.
+Every process reads config, data and weights itself. A stale copy on one machine, or a checkpoint that exists only on
+the first one, would silently give wrong results or a wrong training.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ from fan_mm.errors import InputError
 from fan_mm.few_names import few_and_more
 from fan_mm.logs import warn
 
-_PER_PROCESS = ('work_dir', 'launcher')  # may hold the time
+_PER_PROCESS = ('work_dir', 'launcher')  # may contain the time
 _LOOPS = ('train_cfg', 'val_cfg', 'test_cfg')
-_SEEN = '.seen_by_all.'  # how the files begin by which machines see that they share a folder
-_LEFT = 3600  # seconds after which nobody looks for one
+_SEEN = '.seen_by_all.'  # prefix of files that show whether machines share a folder
+_LEFT = 3600  # seconds after which such a file is no longer in use
 # Metrics of mmdet whose processes exchange files in a temporary folder.
 _THROUGH_FILES = ('MOTChallengeMetric', 'CityScapesMetric')
 _NAMES = 64  # images of a dataset, evenly spaced, whose names are compared (`evenly`)
@@ -39,9 +39,9 @@ def refuse_differences(what: str, value: Callable[[], str], remedy: str) -> None
     """Refuse a run whose machines find different things. All processes call it.
 
     Args:
-        what: the first words of the error's line, a plural.
-        value: gives a short text, in the first process of each machine if there are several machines.
-        remedy: the last words of that line.
+        what: start of the error message, a plural.
+        value: returns a short text; called in the first process of each machine, if there are several.
+        remedy: end of the error message.
 
     Raises:
         InputError: in every process: the machines differ, or ``value`` raises it on one.
@@ -75,7 +75,7 @@ def _listing(dataset: Any) -> str:
     """How many images, and a short hash of the names of some, where the dataset tells them."""
     total = len(dataset)
     text = f'{total} images'
-    with contextlib.suppress(Exception):  # the samples of somebody's dataset may be anything
+    with contextlib.suppress(Exception):  # a custom dataset, whose samples may be anything
         chosen = [dataset.get_data_info(i) for i in evenly(range(total), _NAMES)]
         names = '\0'.join(Path(info['img_path']).name for info in chosen)
         text += f' listed as {hashlib.sha256(os.fsencode(names)).hexdigest()[:8]}'
@@ -86,7 +86,7 @@ def say_other_configs(cfg: Config) -> list[str]:
     """Lines for the log about what differs between the configs of the processes. All of them call it.
 
     Raises:
-        InputError: in every process: their loops differ, which wait for each other.
+        InputError: in every process: their loops differ, so they would wait for each other.
     """
     here = {path: text for path, text in _settings(cfg.to_dict()) if path not in _PER_PROCESS}
     configs = all_gather_object((socket.gethostname(), here))
@@ -107,8 +107,8 @@ def say_other_configs(cfg: Config) -> list[str]:
 def share_seed(cfg: Config) -> None:
     """Give all processes the first one's seed. All of them call it.
 
-    Where some have none, as where only one machine has the checkpoint to resume from, these would wait in
-    mmengine's Runner for the others to agree on one.
+    If only some have one, for example because only one machine has the checkpoint to resume from, the others
+    would wait forever in mmengine's Runner, where processes without a seed agree on one.
     """
     randomness = cfg.get('randomness') or {}
     seed = [randomness.get('seed')]
@@ -121,12 +121,12 @@ def shared_by_all(folder: str | os.PathLike) -> bool:
     """Whether all processes see the same folder, not each machine one of its own. All of them call it.
 
     Args:
-        folder: it is made where it is missing.
+        folder: the folder, created if missing.
     """
     if get_world_size() == 1:
         return True
     folder = Path(folder)
-    # A new name (of `fan_mm.fileio.whole_file`'s temporary files): network file systems remember what was missing.
+    # A new name each time, as network file systems cache missing files (in the form of `whole_file`'s temporaries).
     name = [f'{_SEEN}{secrets.token_hex(6)}']
     broadcast_object_list(name)
     with contextlib.suppress(OSError):
@@ -134,7 +134,7 @@ def shared_by_all(folder: str | os.PathLike) -> bool:
         if is_main_process():
             (folder / name[0]).touch()
     all_gather_object(None)  # rank 0 has written
-    # not Path.exists, which raises where a folder may not be looked into: the others would wait
+    # Not Path.exists, which raises PermissionError, while the other processes would wait.
     shared = all(all_gather_object(os.path.exists(folder / name[0])))
     if is_main_process():
         _remove(folder, name[0])
@@ -153,10 +153,10 @@ def _remove(folder: Path, name: str) -> None:
 def refuse_own_temporaries(evaluator: Any) -> None:
     """Refuse metrics whose processes exchange files where machines have a temporary folder each.
 
-    All processes call it.
+    Must be called in all processes.
 
     Args:
-        evaluator: of a loop, or another one.
+        evaluator: evaluator of a loop, or another one.
 
     Raises:
         InputError: in every process: there is such a metric.
@@ -177,11 +177,11 @@ def refuse_own_temporaries(evaluator: Any) -> None:
 def collect_without_disk(evaluator: Any) -> None:
     """Let metrics collect through the process group where mmengine's folder for it is not shared.
 
-    That folder is below the current one; after hours of training, the first validation would fail. All
-    processes call it.
+    That folder is below the current folder; without it, the first validation would fail after hours of training.
+    Must be called in all processes.
 
     Args:
-        evaluator: of a loop; one without metrics is left as it is.
+        evaluator: evaluator of a loop; not changed if it has no metrics.
 
     Raises:
         InputError: in every process: a metric needs a folder that the machines do not share.
@@ -193,13 +193,13 @@ def collect_without_disk(evaluator: Any) -> None:
     for metric in metrics:
         if library_class(
             metric, ['BaseVideoMetric']
-        ):  # of mmdet's trackers, which knows no other way
+        ):  # for mmdet's trackers, without an alternative
             raise InputError(
                 f'{type(metric).__name__} collects results below the current folder, which the machines do not '
                 'share: start in a folder that all of them have, or use one machine'
             )
     for metric in metrics:
-        metric.collect_device = 'gpu'  # so it is called; without a GPU, too, it is the group
+        metric.collect_device = 'gpu'  # uses the process group, also without a GPU
     warn(
         'fan_mm: the machines do not share the current folder, or cannot write there: metrics collect results through '
         "the process group (collect_device='gpu')"
@@ -216,7 +216,7 @@ def _settings(part: Any, path: str = '') -> Iterator[tuple[str, str]]:
         inner = [(f'{path}.{name}' if path else str(name), value) for name, value in part.items()]
     elif isinstance(part, list | tuple):
         inner = [(f'{path}.{number}', value) for number, value in enumerate(part)]
-    elif isinstance(part, set | frozenset):  # which have another order in each process
+    elif isinstance(part, set | frozenset):  # their order differs between processes
         yield path, str(sorted(map(repr, part)))
         return
     else:

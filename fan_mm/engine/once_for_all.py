@@ -32,11 +32,11 @@ def by_one_of_each_machine(check: Callable[[], list[str]], local_rank: int) -> l
     """Run a check in the first process of each machine: data may lie on its own disk.
 
     Returns:
-        The lines that the check gave, of all machines, each once.
+        The distinct lines that the check returned on all machines.
 
     Raises:
-        InputError: in every process, if the check raises it in one; nobody is left to wait.
-        Exception: whatever else the check raises, in its own process.
+        InputError: in every process, if the check raises it in one; no process is left waiting.
+        Exception: any other exception of the check, in its own process.
     """
     lines, failure = [], None
     if local_rank == 0:
@@ -63,15 +63,15 @@ def by_rank_0(function: Callable[[], Any], place: str | os.PathLike = '') -> Any
     """Call a function on rank 0 alone.
 
     Args:
-        function: what it returns can be pickled.
-        place: what a disk's refusal is said to be about, where it does not say.
+        function: its return value must be picklable.
+        place: path to name in the message of an OSError without one.
 
     Returns:
-        What it returned, on every rank.
+        Its return value, on every rank.
 
     Raises:
-        InputError: on every rank, if it raised one, or a disk refused.
-        Exception: whatever else it raises, on rank 0, and InputError on the others; nobody is left to wait.
+        InputError: on every rank, if it raised one or an OSError.
+        Exception: any other exception, on rank 0, and InputError on the others; no process is left waiting.
     """
     outcome: list[Any] = [None, None]
     failure: Exception | None = None

@@ -1,8 +1,8 @@
 """An exported ONNX file instead of a checkpoint: the network runs in onnxruntime, the rest stays.
 
-``tools/export.py`` writes such files (`fan_mm.deploy`). The model that the config builds keeps its
-data_preprocessor, its sliding window and what its head makes of scores; backbone, neck and the head's
-layers are the file's. A classifier that has another library's network whole inside gets its scores from the file.
+``tools/export.py`` writes such files (`fan_mm.deploy`). The model built from the config keeps its
+data_preprocessor, its sliding-window inference and its head's postprocessing; the file replaces backbone, neck and
+the head's layers. For a classifier that wraps a whole network of another library, the file replaces that network.
 """
 
 import json
@@ -25,9 +25,9 @@ from fan_mm.errors import InputError, first_line
 from fan_mm.torch_files import local_file, read_torch_file, what_else
 
 SUFFIX = '.onnx'
-PREFIX = 'fan_mm.'  # of our entries in a file's metadata
+PREFIX = 'fan_mm.'  # prefix of our entries in a file's metadata
 _FLOATS = ('tensor(float)', 'tensor(float16)')
-_NEEDED = (  # entries without which it is not known what a file is
+_NEEDED = (  # required entries
     *('backbone', 'part', 'output', 'preprocessing', 'input', 'classes', 'palette'),
     *('size', 'free', 'normalisation'),
 )
@@ -45,7 +45,7 @@ def open_session(model: str | os.PathLike | bytes, device: str = 'cpu') -> Any:
 
     Args:
         model: a file, or its content.
-        device: 'cuda' runs on the GPU where this onnxruntime can; whatever cannot, on the CPU.
+        device: 'cuda' uses the GPU if this onnxruntime supports it, and the CPU for unsupported operators.
 
     Raises:
         InputError: onnxruntime is not installed, or does not take the file.
@@ -82,7 +82,7 @@ def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
     """The outputs of a session for images.
 
     Raises:
-        InputError: it takes another type or shape, or fails at this one.
+        InputError: the model takes another type or shape, or fails on these images.
     """
     taken = session.get_inputs()[0]
     given = images.numpy()
@@ -95,7 +95,7 @@ def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
             raise InputError(
                 f'not enough memory for {list(images.shape)}: smaller batches or images need less'
             ) from None
-        if 'while running' in str(error):  # a node of the graph, not its input
+        if 'while running' in str(error):  # an error in a node, not about the input
             raise InputError(
                 f'the ONNX file fails for {list(images.shape)}: {first_line(error)}'
             ) from None
@@ -112,7 +112,7 @@ def metadata_of(session: Any, source: str | os.PathLike) -> dict[str, Any]:
     """What an exported file says of itself.
 
     Raises:
-        InputError: it was not exported by fan_mm, or its metadata were changed.
+        InputError: the file was not exported by fan_mm, or its metadata were changed.
     """
     entries = session.get_modelmeta().custom_metadata_map
     own = {k.removeprefix(PREFIX): v for k, v in entries.items() if k.startswith(PREFIX)}
@@ -157,11 +157,11 @@ def read_onnx(source: str | os.PathLike) -> dict[str, Any]:
     """An exported file in the form of a checkpoint's content.
 
     Returns:
-        'onnx', its session; 'meta', with the 'dataset_meta' and what else the file says of itself.
+        'onnx', its session; 'meta', with 'dataset_meta' and the file's other metadata.
 
     Raises:
-        InputError: see `open_session` and `metadata_of`; or the file has another input or output
-            than the rest of a model needs.
+        InputError: see `open_session` and `metadata_of`; or the file's input or output does not fit the
+            remaining parts of a model.
     """
     session = open_session(source, 'cuda' if torch.cuda.is_available() else 'cpu')
     told = metadata_of(session, source)
@@ -185,7 +185,7 @@ def _check_form(session: Any, told: Mapping[str, Any], source: str | os.PathLike
     """Refuse a graph that somebody changed and that still says to be ours.
 
     Raises:
-        InputError: it takes no normalised images, or gives no logits.
+        InputError: its input is not normalised images, or its output not logits.
     """
     ranks = {'classification': (2,), 'segmentation': (4,)}.get(told.get('task', ''), (2, 4))
     taken, given = session.get_inputs(), session.get_outputs()
@@ -205,10 +205,10 @@ def _check_form(session: Any, told: Mapping[str, Any], source: str | os.PathLike
 
 
 class OnnxNetwork(nn.Module):
-    """Stands for backbone, neck and the layers of the head.
+    """Replaces backbone, neck and the layers of the head.
 
     Args:
-        session: from `open_session`; a batch that it does not take at once goes in parts of its size.
+        session: from `open_session`; larger batches are split into its batch size.
     """
 
     def __init__(self, session: Any) -> None:
@@ -229,15 +229,15 @@ class OnnxNetwork(nn.Module):
         return (torch.from_numpy(np.concatenate(parts)).float().to(images.device),)
 
     def __deepcopy__(self, memo: dict) -> 'OnnxNetwork':
-        return self  # a session cannot be copied, and does not change
+        return self  # sessions cannot be copied, and are immutable
 
 
 class _OnnxScores(OnnxNetwork):
-    """Stands for another library's network as a whole.
+    """Replaces a whole network of another library.
 
     Args:
         session: as for `OnnxNetwork`.
-        in_logits: give an object with ``logits``, as Hugging Face's networks do, not the scores.
+        in_logits: return an object with ``logits``, like Hugging Face's networks, instead of the scores.
     """
 
     def __init__(self, session: Any, in_logits: bool) -> None:
@@ -256,10 +256,10 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     Args:
         model: a classifier or segmenter; modified in place.
         content: from `read_onnx`.
-        source: the file, for the error's line.
+        source: the file, for error messages.
 
     Raises:
-        InputError: the file is of another model.
+        InputError: the file contains another model.
     """
     told, session = content['meta']['export'], content['onnx']
     if any(isinstance(p, OnnxNetwork) and p.session is session for p in model.children()):
@@ -307,7 +307,7 @@ def _standing_for(
     Raises:
         InputError: it gives none, or of other classes.
     """
-    like = next(network.parameters())  # on the GPU perhaps, where a Runner has put it
+    like = next(network.parameters())  # may be on the GPU
     with torch.no_grad():
         shape = 1, told.get('channels', 3), *told['size']
         made = network.eval()(torch.zeros(shape, device=like.device, dtype=like.dtype))

@@ -1,7 +1,7 @@
 """CocoMetric's ``iou_thrs`` in any form that mmdet documents: a number or a list of them.
 
-mmdet hands them to pycocotools as they are, which compares arrays: with a list or a number, every
-evaluation fails at its end.
+mmdet passes them to pycocotools unchanged, which requires arrays: with a list or a number, every
+evaluation would fail at its end.
 """
 
 from typing import Any
@@ -15,14 +15,14 @@ from fan_mm.engine.config.registered import base_named
 from fan_mm.engine.evaluators import collectors
 from fan_mm.errors import InputError
 
-_SIXTH = 6  # of the thresholds is in mmdet's table per class
+_SIXTH = 6  # mmdet's table per class uses the sixth threshold
 
 
 def check_overlap_thresholds(place: str, metric: dict) -> None:
     """Check the ``iou_thrs`` of a metric derived from mmdet's CocoMetric.
 
     Raises:
-        InputError: they are no shares of 1, or too few for the table per class.
+        InputError: they are not between 0 and 1, or too few for the table per class.
     """
     given = metric.get('iou_thrs')
     if given is None:
@@ -42,7 +42,7 @@ def check_overlap_thresholds(place: str, metric: dict) -> None:
 
 
 class OverlapThresholdsHook(Hook):
-    """Before a run, make arrays of the ``iou_thrs`` of the metrics that are built."""
+    """Before a run, convert the ``iou_thrs`` of the built metrics to arrays."""
 
     def before_run(self, runner: Runner) -> None:
         """Of validation and test."""

@@ -11,10 +11,10 @@ _LINE = re.compile(r'paramwise_options -- .*:(\w+)=(\S+)')
 
 
 class ParamwiseLines(Hook, logging.Filter):
-    """Keeps those lines out of the log and says, when training starts, what they said.
+    """Keeps these lines out of the log, and logs a summary when training starts.
 
-    They come, several hundred of them, while the optimizer is built. With ``log_level='DEBUG'`` all
-    of them are written.
+    Several hundred of them are written while the optimizer is built. With ``log_level='DEBUG'`` they
+    are all kept.
     """
 
     priority = 'VERY_HIGH'

@@ -9,13 +9,13 @@ from mmengine.runner import Runner
 
 
 class PredictionDumpHook(Hook):
-    """Lets a dumping metric take every prediction of a test.
+    """Passes every prediction of a test to a dumping metric.
 
-    It is no part of the evaluator, which may be anything: mmdet's MultiDatasetsEvaluator leaves out
-    metrics that belong to no dataset.
+    The metric is not part of the evaluator, because mmdet's MultiDatasetsEvaluator, for example, ignores
+    metrics that do not belong to a dataset.
 
     Args:
-        metric: mmengine's ``DumpResults``, or derived from it.
+        metric: mmengine's ``DumpResults`` or a subclass.
     """
 
     def __init__(self, metric: BaseMetric) -> None:

@@ -34,8 +34,8 @@ class Predictor:
         model: in eval mode, on the GPU if there is one.
         dataset_cfg: the config of the test split, None if the config has none.
         task: 'segmentation', 'detection' or 'classification'.
-        metainfo: 'classes', and 'palette' if known, from the checkpoint, else from the dataset, whose class
-            folders may name them.
+        metainfo: 'classes', and 'palette' if known, from the checkpoint, or else from the dataset, including
+            the names of its class folders.
 
     Raises:
         InputError: a mistake in the config, or a checkpoint that does not fit it.
@@ -56,7 +56,7 @@ class Predictor:
         self.dataset_cfg = loader.get('dataset') if isinstance(loader, dict) else None
         drop_data(cfg)
         prepare_runtime(cfg)
-        if cfg.get('data_preprocessor'):  # beside the model in mmpretrain's configs
+        if cfg.get('data_preprocessor'):  # not in the model in mmpretrain's configs
             cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
         with building(cfg), DefaultScope.overwrite_default_scope(self.scope):
             self.model = MODELS.build(cfg.model)
@@ -88,7 +88,7 @@ class Predictor:
             with DefaultScope.overwrite_default_scope(self.scope):
                 names = class_folders(build_lazily(place, dataset))
         except InputError:
-            return ()  # the data need not be there
+            return ()  # the data may be missing
         sure = number_of_classes(model) in (None, len(names))
         return tuple(names) if sure and not other_positions(place, names, model) else ()
 
@@ -97,7 +97,7 @@ class Predictor:
         """Predict for one sample as a test pipeline packs it; returns the data sample.
 
         Raises:
-            InputError: the model takes something else, such as a video.
+            InputError: the model takes other inputs, such as videos.
         """
         kind = type(self.model).__name__
         with (
@@ -128,7 +128,7 @@ def test_pipeline(predictor: Predictor) -> Compose:
     pipeline = (_innermost(predictor.dataset_cfg) or {}).get('pipeline')
     if not pipeline:
         raise InputError('the config has no test_dataloader.dataset.pipeline to load images with')
-    # mmseg's LoadDepthAnnotation and LoadBiomedicalAnnotation, too
+    # including mmseg's LoadDepthAnnotation and LoadBiomedicalAnnotation
     steps = [s for s in pipeline if not re.search('Load.*Annotation', type_name(s))]
     place = 'test_dataloader.dataset.pipeline'
     with used_so(place), DefaultScope.overwrite_default_scope(predictor.scope):

@@ -11,15 +11,15 @@ from fan_mm.torch_files import DamagedFileError, read_torch_file
 def newest_checkpoint(work_dir: str | Path) -> tuple[Path | None, list[str]]:
     """Find the newest checkpoint of a work dir that can be read.
 
-    A kill while a checkpoint is written leaves it damaged; the one before it is whole.
+    If a process is killed while it writes a checkpoint, that one is damaged, but the one before it is not.
 
     Args:
         work_dir: the folder of ``last_checkpoint`` and ``iter_*.pth`` or ``epoch_*.pth``.
 
     Returns:
-        The file, or None if there is nothing to resume from, because there is no checkpoint at all or
-        a kill in the first save left the only one damaged; and a line for the log about each damaged
-        one that was passed over.
+        The file, or None if there is nothing to resume from (no checkpoint, or only a damaged one because
+        the process was killed during the first save); and a line for the log about each damaged checkpoint
+        that was skipped.
 
     Raises:
         InputError: there are checkpoints, but none can be read.
@@ -60,8 +60,8 @@ def read_training_state(path: str | Path) -> dict:
 def _candidates(work_dir: Path) -> list[Path]:
     """The last checkpoint as mmengine recorded it, then the others, newest first.
 
-    Before it come later ones, written after the note: the run was killed before it noted them. (Older
-    files of later steps are those of another run.)
+    It is preceded by checkpoints of later steps that are newer than ``last_checkpoint``, which the run was
+    killed before it could update. (Older files of later steps belong to another run.)
     """
     note = work_dir / 'last_checkpoint'
     noted = _read_note(note)
@@ -88,5 +88,5 @@ def _read_note(note: Path) -> Path | None:
     last = note.read_text(errors='replace').strip() if note.is_file() else ''
     try:
         return Path(last) if last and Path(last).is_file() else None
-    except (OSError, ValueError):  # damaged: no file can have such a name
+    except (OSError, ValueError):  # damaged: not a valid file name
         return None

@@ -1,6 +1,6 @@
 """Which settings of a config a resumed training does not use, because the checkpoint brings its own.
 
-And which state it cannot use: another optimizer's.
+Also refuses the state of another kind of optimizer.
 """
 
 import copy
@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 
-# What a user changes between two runs, and mmengine's resuming sets back.
+# Settings that users may change before resuming, and that mmengine restores from the checkpoint.
 _OF_GROUPS = ('lr', 'weight_decay', 'momentum', 'betas', 'eps', 'nesterov', 'amsgrad')
 _OF_SCHEDULERS = (
     *('begin', 'end', 'by_epoch', 'power', 'min_value', 'T_max', 'eta_min', 'eta_min_ratio'),
@@ -26,16 +26,16 @@ _OF_SCHEDULERS = (
 
 
 class ResumedSettingsHook(Hook):
-    """Say which settings of a config a resumed training does not use: those of the checkpoint hold.
+    """Log which settings of a config a resumed training does not use, because those of the checkpoint apply.
 
-    mmengine loads the states of optimizer and schedulers, which carry their settings, too.
+    mmengine loads the states of optimizer and schedulers, which include their settings.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare, where a training is resumed and its parts are built, but not yet loaded.
 
         Raises:
-            InputError: the state is one of another kind of optimizer.
+            InputError: the state is that of another kind of optimizer.
         """
         if not runner._resume:
             return
@@ -114,7 +114,7 @@ def _groups(state: Any) -> list[Mapping]:
 def _refuse_other_kind(file: str, saved: list[Mapping], own: Any) -> None:
     """Refuse parameter groups that lack what an optimizer reads in its first step.
 
-    What later versions of a class have added, it adds itself where it takes a state up.
+    Entries added in later versions of a class are no difference: the class adds them when it loads a state.
     """
     if not isinstance(own, Optimizer):
         return
@@ -150,7 +150,7 @@ def _other_groups(optimizer: str, saved: list[Mapping], own: Any) -> Iterator[st
 def _unscheduled(group: Mapping, key: str) -> Any:
     """A group's value before schedulers changed it, which they note; without one, the value itself."""
     value = group.get(f'initial_{key}', group.get(key))
-    if key == 'betas' and 'initial_momentum' in group:  # the first of them, under that name
+    if key == 'betas' and 'initial_momentum' in group:  # the original first beta
         return [group['initial_momentum'], *value[1:]]
     return list(value) if isinstance(value, tuple) else value
 
@@ -162,4 +162,4 @@ def _differ(there: Any, here: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f'{value:g}'
-    return str(list(value) if isinstance(value, Mapping) else value)  # milestones, counted
+    return str(list(value) if isinstance(value, Mapping) else value)  # milestones are a Counter

@@ -32,7 +32,7 @@ from fan_mm.errors import InputError
 from fan_mm.fileio import output_folder
 from fan_mm.versions import TASK_LIBRARIES, require_task_library
 
-_SYNC_BATCH_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')  # the last is the class of both
+_SYNC_BATCH_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')  # the last is the class's name
 _DRIVER = Path('/proc/driver/nvidia/version')
 
 
@@ -40,9 +40,9 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     """Prepare a config for this machine: any task library, with or without GPUs, one process or many.
 
     From now on, torch files are read without executing code. Configs for mmpretrain get the
-    data-loader defaults that its own tools add. `check_config` looks for mistakes; with a launcher,
-    only for those that every process finds on its own, and `build_runner` checks the data. Without
-    a GPU, SyncBN becomes BN, the processes form a gloo group, and mixed precision means bfloat16.
+    data-loader defaults that its own tools add. `check_config` checks for mistakes; with a launcher,
+    only for those that every process finds by itself, and `build_runner` checks the data. Without a
+    GPU, SyncBN becomes BN, the processes form a gloo group, and mixed precision means bfloat16.
 
     Args:
         cfg: config; modified in place.
@@ -62,7 +62,7 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     _, world_size, local_rank = rank_of(launcher)
     export_ranks(launcher)
     _set_patience(cfg)
-    if _deterministic(cfg):  # cuBLAS reads it once, when it starts
+    if _deterministic(cfg):  # cuBLAS reads the variable only when it is initialised
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if scope := scope_of(cfg):
         cfg.default_scope = scope
@@ -86,10 +86,10 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
         wrapper = cfg.optim_wrapper
         bfloat16 = 'bfloat16' in str(wrapper.get('dtype'))
         if type_name(wrapper) == 'AmpOptimWrapper' and bfloat16 and scope == 'mmdet':
-            _use_bfloat16(cfg)  # mmcv's operators on GPUs take float16, but not this
+            _use_bfloat16(cfg)  # mmcv's GPU operators support float16, but not bfloat16
         remarks += _batch_size_notes(cfg, world_size)
         if (cfg.get('auto_scale_lr') or {}).get('enable'):
-            # mmengine does not count that several steps are accumulated
+            # mmengine ignores gradient accumulation in the batch size.
             cfg.auto_scale_lr.base_batch_size /= wrapper.get('accumulative_counts', 1)
     return notes + remarks
 
@@ -125,8 +125,8 @@ def build_runner(
         runner.register_hook(OverlapThresholdsHook())
     gather_paramwise_lines(runner)
     if _deterministic(cfg):
-        # mmengine has every operation refused that has no deterministic form on a GPU, the losses
-        # and the resizing of every mmseg head among them: these warn instead.
+        # mmengine makes every operation without a deterministic GPU implementation an error, which
+        # includes the losses and resizing of every mmseg head. Only warn instead.
         torch.use_deterministic_algorithms(True, warn_only=True)
     for note in notes:
         print_log(f'fan_mm: {note}', logger=runner.logger, level=logging.WARNING)
@@ -148,7 +148,7 @@ def register_task_library(cfg: Config) -> None:
     """Import the library of the config's default scope, or say in one line why it cannot be.
 
     Raises:
-        InputError: it is not installed, or needs operators that mmcv has not compiled.
+        InputError: it is not installed, or needs mmcv's compiled operators, which are missing.
     """
     scope = cfg.get('default_scope')
     if scope not in [library.module for library in TASK_LIBRARIES]:
@@ -170,7 +170,7 @@ def register_task_library(cfg: Config) -> None:
 def _fill_in_loaders(cfg: Config) -> None:
     """Give mmpretrain's loaders the options that its tools, not its configs, contain.
 
-    And take back options of workers where there are none, which torch refuses.
+    Also removes worker options if there are no workers, because torch refuses them.
     """
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)

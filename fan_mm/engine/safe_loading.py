@@ -16,9 +16,9 @@ _WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
 def use_safe_loading() -> None:
     """Make every later ``torch.load`` in this process safe, including those of mmengine and its libraries.
 
-    From then on, local checkpoints, including ``Runner.resume``, are read by `read_torch_file`,
-    registered as a loader in mmengine; all others (URLs) are read in torch's safe mode, which
-    onedl-mmengine would otherwise leave after a rejection.
+    From then on, local checkpoints, including those for ``Runner.resume``, are read by `read_torch_file`,
+    which is registered as a loader in mmengine. All others (URLs) are read in torch's safe mode;
+    onedl-mmengine would otherwise fall back to the unsafe mode.
     """
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
@@ -27,8 +27,8 @@ def use_safe_loading() -> None:
 def load_from_local(filename: str, map_location: object = None) -> object:
     """Read onto the CPU whatever the ``map_location``: loading a state dict moves it anyway.
 
-    mmengine loads what lies below ``state_dict``, or all there is, and knows no prefix but ``module.``.
-    So weights in another dict are put there, and names lose what torch.compile and DDP put before them.
+    mmengine loads the content of ``state_dict``, or the whole file, and removes no prefix but ``module.``.
+    Weights in another dict are therefore moved there, and the prefixes of torch.compile and DDP are removed.
 
     Raises:
         InputError: the file cannot be read safely, or holds no weights.
@@ -45,6 +45,6 @@ def load_from_local(filename: str, map_location: object = None) -> object:
         return content
     if not usual and len(state) < 0.9 * len(
         tree.tensors
-    ):  # no counter beside it, but another model
+    ):  # not just a counter next to it, but another model
         return content
     return {**content, 'state_dict': {_WRAPPERS.sub('', name): v for name, v in state.items()}}

@@ -1,6 +1,6 @@
 """mmengine's Runner with a console that keeps to what happens: descriptions of the run are in its log file alone.
 
-They have about 500 lines: the last line, which may be an error, and the warnings stay on the screen without them.
+The descriptions take about 500 lines; without them, warnings and errors remain visible on the screen.
 """
 
 import logging
@@ -13,7 +13,7 @@ _DESCRIPTIONS = ('-' * 60 + '\nSystem environment:', 'Config:\n', 'Hooks will be
 
 
 class ShortConsoleRunner(Runner):
-    """Runner that writes environment, config and hooks to its log file, and on the console where that is."""
+    """Runner that writes environment, config and hooks to its log file, and the file's path to the console."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """As mmengine does, with a filter on what is shown."""

@@ -13,10 +13,10 @@ def training_datasets(split: Any, pipeline: list, scope: str | None, wanted_by: 
     """Build the datasets inside of a training split, with another pipeline.
 
     Args:
-        split: the config's ``train_dataloader.dataset``; of what wraps datasets, all that is inside.
-        pipeline: what reads the images.
-        scope: the task library's.
-        wanted_by: the option that asks for them, for the message.
+        split: the config's ``train_dataloader.dataset``; wrappers are replaced by the datasets inside.
+        pipeline: pipeline to read the images with.
+        scope: scope of the task library.
+        wanted_by: the option that requires the images, for error messages.
 
     Raises:
         InputError: there is no training split, or it cannot be read.
@@ -34,5 +34,5 @@ def training_datasets(split: Any, pipeline: list, scope: str | None, wanted_by: 
 def _built(cfg: dict[str, Any]) -> Any:
     dataset = DATASETS.build(cfg)
     if hasattr(dataset, 'test_mode'):
-        dataset.test_mode = True  # an image that cannot be read is not replaced by another one
+        dataset.test_mode = True  # unreadable images are not replaced by others
     return dataset

@@ -30,10 +30,10 @@ from fan_mm.models.checkpoints import (
 from fan_mm.models.weight_tree import WeightTree, below
 from fan_mm.torch_files import is_foreign, read_torch_file
 
-# What a converted file means (`fan_mm.models.conversion`) where it names none of them.
+# Options of a converted file (`fan_mm.models.conversion`) that does not specify them.
 _DEFAULTS = dict(paired_frequencies=True, out_norm=False, mlp_identity=False, always_shift=False)
 
-# A model's backbone; the stem of a hybrid network has one, too.
+# A model's backbone, not the one in the stem of a hybrid network.
 _BACKBONE = re.compile(r'(^|\.)(?<!patch_embed\.)backbone\.')
 
 
@@ -41,12 +41,12 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
     """Load a checkpoint's weights to test, and refuse it if a part of the model gets none.
 
     Args:
-        model: a model, wrapped for several processes or for test-time augmentation or not.
+        model: a model, possibly wrapped in DDP or for test-time augmentation.
         checkpoint: content of the file (`fan_mm.engine.onnx_file.read_checkpoint`).
-        source: the file, for the error's line.
+        source: the file, for error messages.
 
     Raises:
-        InputError: the file holds no weights, or not this model's, or was converted for a backbone
+        InputError: the file contains no weights, those of another model, or was converted for a backbone
             with other options.
     """
     model = _innermost(model)
@@ -75,7 +75,7 @@ def _find(model: nn.Module, content: object, source: str) -> tuple[str, WeightTr
     """Where a model's weights lie in a file, and all that the file holds.
 
     Raises:
-        InputError: no weights, several models, or a released FAN, which has other names.
+        InputError: the file has no weights, several models, or a released FAN, whose names differ.
     """
     with about(source):
         tree = WeightTree(content)
@@ -104,8 +104,8 @@ def _from_init_cfg(model: nn.Module, state: Mapping[str, Tensor], source: str) -
     """Load what a file of a head or of adapters was trained on.
 
     Returns:
-        Names of the tensors that have their weights now. None of a part of which the file itself has
-        some: two trainings are not mixed silently.
+        Names of the tensors that now have their weights. Parts for which the file itself has some weights are
+        not loaded, so that two trainings are never mixed silently.
 
     Raises:
         InputError: the file of an ``init_cfg`` that is needed cannot be loaded.
@@ -156,10 +156,10 @@ def _check_adapters(model: nn.Module, state: Mapping[str, Tensor], source: str) 
 
 
 class LoadFromHook(Hook):
-    """Hand mmengine the weights of ``load_from`` under the model's own names, wherever they are in the file.
+    """Pass the weights of ``load_from`` to mmengine with the model's own names, wherever they are in the file.
 
-    mmengine looks below ``state_dict`` only, drops ``module.``, and skips what it does not find. Parts
-    may be missing in a training; all may not.
+    mmengine reads only ``state_dict``, removes ``module.``, and skips missing keys. For a training, some parts
+    may be missing, but not all.
     """
 
     priority = 'HIGHEST'  # before mmengine's EMAHook takes its copy
@@ -178,7 +178,7 @@ class LoadFromHook(Hook):
             check_values(named, own)
             for prefix, fan in fans_inside(model).items():
                 if part := below(prefix, state):
-                    adapt(part, fan)  # for its complaints, to which mmengine's loading adds no name
+                    adapt(part, fan)  # raise here with the file's name, which mmengine omits
         if runner._resume:
             _refuse_other_shapes(model, named, source)
         if averages := tree.averages(place):
@@ -197,7 +197,7 @@ class LoadFromHook(Hook):
 
 def _refuse_other_shapes(model: nn.Module, state: Mapping, source: str) -> None:
     """Refuse to resume with weights of other shapes: mmengine would continue with random values."""
-    for name, own in model.named_parameters():  # buffers may grow while training
+    for name, own in model.named_parameters():  # buffers may change shape in training
         if name in state and own.shape != state[name].shape:
             raise InputError(
                 f"{source} is of another config's training (load_from uses only its weights): {name} is "
@@ -228,11 +228,11 @@ def _check_options(backbone: object, checkpoint: object, source: str) -> None:
 def check_start(model: dict, path: str) -> None:
     """Check the file that a training is to start from (``load_from``).
 
-    Parts may differ, as with another head, or be missing but for heads and necks. Of the backbone
-    alone, as NVIDIA's files are, nothing would be loaded. A classifier must know the same classes.
+    Parts may differ, such as the head, and a file may contain only heads and necks. From a file with only the
+    backbone, like NVIDIA's, nothing would be loaded. A classifier must have the same number of classes.
 
     Raises:
-        InputError: it is neither; says what to do instead.
+        InputError: the file cannot be used; the message says what to do instead.
     """
     with about('load_from'):
         tree = WeightTree(read_torch_file(path))

@@ -1,6 +1,6 @@
 """Checkpoints appear whole: a kill or a full disk while one is written leaves none under its name.
 
-So does the file of a test's metrics, which mmengine has every process write at once.
+The same holds for the file of a test's metrics, which in mmengine all processes write at the same time.
 """
 
 from pathlib import Path
@@ -11,14 +11,14 @@ from fan_mm.fileio import whole_file
 
 _superseded: set[Path] = (
     set()
-)  # of all instances: mmengine removes with one and writes with another
+)  # shared by all instances: mmengine removes with one and writes with another
 
 
 class WholeFileBackend(LocalBackend):
-    """mmengine's files on local disks, written aside and renamed.
+    """mmengine's backend for local disks that writes a temporary file and renames it.
 
-    A checkpoint that another one replaces (``max_keep_ckpts``, the best one) is removed by mmengine
-    before the new one is written; here it stays until that is whole.
+    mmengine removes an obsolete checkpoint (``max_keep_ckpts``, the previous best) before it writes the new
+    one; here it is kept until the new one is complete.
     """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:

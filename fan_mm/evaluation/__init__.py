@@ -1,8 +1,8 @@
 """Robustness evaluation: a model through every cell of a corruption benchmark, and the numbers.
 
-`sweeping` has the steps of a sweep, `loading` handles third-party pipelines, `calibration` measures
-confidence, `shifts` joins the scores of real adverse conditions, `audit` looks for what makes results
-silently wrong.
+`sweeping` contains the steps of a sweep, `loading` handles third-party pipelines, `calibration` measures
+confidence, `shifts` combines the scores under real adverse conditions, and `audit` looks for mistakes
+that make results silently wrong.
 """
 
 from fan_mm.evaluation.calibration.metric import CalibrationMetric

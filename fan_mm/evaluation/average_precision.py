@@ -1,9 +1,9 @@
 """COCO's average precisions of any sample of images, from what was matched in each image once.
 
-They are no functions of sums over images: precision follows from all detections in the order of their
-scores. What can be done once is the matching, which looks at one image alone
-(`fan_mm.evaluation.matching`). A resample, or the images of several sets together, then only counts each
-image's detections and objects as often as it occurs (pycocotools' ``accumulate``, for many resamples at
+Average precision is not a function of sums over images, because precision depends on the ranking of all
+detections. But matching considers each image separately and needs to be done only once
+(`fan_mm.evaluation.matching`). For a resample, or for the union of several sets, the detections and objects of
+each image are then counted as often as the image occurs (pycocotools' ``accumulate``, for many resamples at
 once).
 """
 
@@ -16,13 +16,13 @@ import numpy as np
 from fan_mm.evaluation.bootstrap import RESAMPLES, resample_counts
 
 KINDS = ('bbox', 'segm')
-_RECALLS = np.linspace(0.0, 1.0, 101)  # at which COCO takes the precision
-_BLOCK = 64  # least resamples at once: a row of them fits a few cache lines
-_COUNTS = 2**18  # counts of images at once, of few images
+_RECALLS = np.linspace(0.0, 1.0, 101)  # COCO's recall thresholds
+_BLOCK = 64  # minimum number of resamples at once: a row fills a few cache lines
+_COUNTS = 2**18  # image counts held at once, for small sets
 
 
 class _Score(NamedTuple):
-    """Which precisions COCO averages for a score: overlaps, area range, limit of detections."""
+    """Which precisions COCO averages for a score: IoU, area range, limit of detections."""
 
     overlap: float | None  # None: the mean over all
     area: int  # position among 'all', 'small', 'medium', 'large'
@@ -41,21 +41,21 @@ _SCORES = {
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What was found in N images, of K classes, at T overlaps, for objects of A ranges of area.
+    """Matched detections of N images, for K classes, T IoU thresholds and A area ranges.
 
-    Detections are sorted by class, then by falling score, of equal ones in the order of the images' ids.
+    Detections are sorted by class, then by descending score; equal scores are in the order of image ids.
 
     Attributes:
         size: ``(2,)``: N and K.
-        overlaps: ``(T,)`` thresholds of the intersection over union; NaN where they are not known.
-        most: ``(2,)`` detections of an image and class that mAP counts, and that the other scores count.
+        overlaps: ``(T,)`` IoU thresholds; NaN if unknown.
+        most: ``(2,)`` maximum number of detections per image and class, for mAP and for the other scores.
         image: ``(D,)`` position of the image.
         label: ``(D,)`` position of the class.
-        score: ``(D,)``
+        score: ``(D,)`` confidence.
         hit: ``(A, D, T)`` whether an object was matched.
-        ignored: ``(A, D, T)`` whether the detection counts neither way: it matches a crowd or an object of
-            another area, or nothing and has another area itself.
-        truth: ``(P, 2 + A)`` image, class and how many objects of it count for each area.
+        ignored: ``(A, D, T)`` whether the detection is ignored: it matches a crowd or an object outside the
+            area range, or is unmatched and itself outside the range.
+        truth: ``(P, 2 + A)`` image, class and number of its objects in each area range.
     """
 
     size: np.ndarray
@@ -135,7 +135,7 @@ def together(parts: Sequence[Matches]) -> Matches:
     after = list(zip(parts, starts, strict=False))
     areas = min(len(part.hit) for part in parts)
     label, score = (np.concatenate([getattr(p, n) for p in parts]) for n in ('label', 'score'))
-    order = np.lexsort((-score, label))  # stable: equal scores as they come
+    order = np.lexsort((-score, label))  # stable: equal scores keep their order
     hit, ignored = (
         np.concatenate([getattr(p, n)[:areas] for p in parts], axis=1)[:, order]
         for n in ('hit', 'ignored')
@@ -159,11 +159,11 @@ def average_precisions(matches: Matches, counts: np.ndarray) -> dict[str, np.nda
     """AP of each class as COCO computes it, with each image counted the given number of times.
 
     Args:
-        matches: of N images.
-        counts: ``(R, N)`` how often each image is there; whole numbers.
+        matches: matches of N images.
+        counts: ``(R, N)`` how often each image occurs; integers.
 
     Returns:
-        Score -> ``(R, K)`` per cent; NaN of a class without such objects.
+        Score -> ``(R, K)`` per cent; NaN for classes without such objects.
     """
     images, classes = matches.size
     found = {name: np.empty((len(counts), classes)) for name in matches.scores}
@@ -210,16 +210,16 @@ def _ranks(matches: Matches) -> np.ndarray:
 
 
 class _Ranked:
-    """The detections of one class in the order of their scores."""
+    """The detections of one class, ranked by score."""
 
     def __init__(self, matches: Matches, area: int, part: np.ndarray) -> None:
         image = matches.image[part]
         counted = ~matches.ignored[area, part]
         right = matches.hit[area, part] & counted
-        # Recall rises at right detections alone, and COCO looks at no precision but theirs.
+        # Recall increases only at true positives, and COCO uses only their precision.
         self.ends = np.flatnonzero(right.any(axis=1))
         self.images = int(matches.size[0])
-        # What counts at one overlap nearly always counts at the others, too.
+        # Whether a detection is ignored rarely depends on the IoU threshold.
         usual = counted[:, -1]
         self.usual = self._summed(self.ends, usual.astype(float), image)
         self.overlaps = []
@@ -244,7 +244,7 @@ class _Ranked:
         found = np.zeros((len(self.overlaps), len(truth)))
         if not len(self.ends) or not truth.any():
             return np.where(truth > 0, found, np.nan)
-        # whole numbers, exact in float64, in whatever order they are added
+        # Integers: exact in float64 in any order of summation.
         so_far = np.cumsum(self.usual @ drawn, axis=0)
         for t, (rows, image, correction) in enumerate(self.overlaps):
             if not len(rows):
@@ -254,7 +254,7 @@ class _Ranked:
             if correction is not None:
                 counted += np.cumsum(correction @ drawn, axis=0)
             precision = right / (counted + np.spacing(1))
-            # the best at this recall or a higher one
+            # the maximum precision at this recall or higher
             best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
             found[t] = _steps(best, right / np.maximum(truth, 1))
         found *= 100 / len(_RECALLS)
@@ -265,7 +265,7 @@ def _counted(
     rows: np.ndarray, columns: np.ndarray, numbers: np.ndarray, shape: tuple[int, int]
 ) -> Any:
     """The sparse matrix of numbers at rows and columns; those at the same place are added up."""
-    from scipy.sparse import csr_matrix  # nothing heavy at import
+    from scipy.sparse import csr_matrix  # imported late, as it is slow
 
     return csr_matrix((numbers, (rows, columns)), shape=shape)
 
@@ -273,6 +273,6 @@ def _counted(
 def _steps(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
     """Sum ``(R,)`` of precisions ``(P, R)`` at the recalls of COCO; 0 where a recall is not reached."""
     nearest = np.rint(recall * (len(_RECALLS) - 1)).astype(np.intp)
-    reached = nearest + (_RECALLS[nearest] <= recall)  # how many of them
+    reached = nearest + (_RECALLS[nearest] <= recall)  # number of thresholds reached
     reached[1:] -= reached[:-1].copy()
     return np.einsum('ij,ij->j', precision, reached)

@@ -1,10 +1,11 @@
 """Paired bootstrap over images: how far a score would move with another sample of test images.
 
 Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 13 (percentile
-intervals). Images, not cells, are the sample: one resample draws N images with replacement and uses
-the same draw in every cell, clean included, because all cells show the same images. Two models
-evaluated on the same images get the same draws too, so their difference is paired. Of a single image all
-resamples are the same and say nothing: they are NaN, so that there is no interval.
+intervals). The resampling unit is the image, not the cell: one resample draws N images with
+replacement and uses the same draw in every cell, clean included, because all cells show the same
+images. Two models evaluated on the same images get the same draws, so their difference is paired.
+With a single image all resamples are equal and carry no information: they are NaN, so that there is
+no interval.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ import numpy as np
 from fan_mm.evaluation.calibration.measures import calibration
 
 RESAMPLES = 1000
-RESAMPLED = 'resampled'  # kind of `PerImage`
+RESAMPLED = 'resampled'  # a kind of `PerImage`
 LEVEL = 0.95
 _CHUNK = 2**24  # resample counts held at once: 128 MiB as float64
 
@@ -55,15 +56,15 @@ class PerImage:
     """Contribution of each image to a score that is a function of sums over images.
 
     Attributes:
-        kind: 'iou', 'accuracy' or 'calibration' (keys of `SCORES`); or 'resampled', of a score that is no
-            function of sums (COCO's, see `fan_mm.evaluation.average_precision`).
+        kind: 'iou', 'accuracy' or 'calibration' (keys of `SCORES`); or 'resampled' for a score that is not
+            a function of sums (COCO's, see `fan_mm.evaluation.average_precision`).
         keys: ``(N,)`` names of the images, in the order of the statistics.
-        cells: per cell ``(corruption, severity)`` the statistics: for 'iou' ``(N, 2, C)`` pixels per
-            class in the intersection and in the union of prediction and ground truth; for 'accuracy'
+        cells: cell ``(corruption, severity)`` -> statistics: for 'iou' ``(N, 2, C)`` pixels per class in
+            the intersection and in the union of prediction and ground truth; for 'accuracy'
             ``(N, 1, 1)``, 1 where the arg max is right; for 'calibration' ``(N, V, SIZE)`` as in
             `fan_mm.evaluation.calibration.measures`, whose scores are ``(V, 3)``; for 'resampled' the scores
-            ``(R,)`` themselves, of `RESAMPLES` resamples with seed 0.
-        others: of 'resampled', other score -> per cell the same.
+            ``(R,)`` of `RESAMPLES` resamples with seed 0.
+        others: for 'resampled', other score -> the same per cell.
     """
 
     kind: str
@@ -84,8 +85,8 @@ class PerImage:
         scores: dict[Any, list[np.ndarray]] = {cell: [] for cell in self.cells}
         for counts in resample_counts(images, resamples, seed):
             for cell, statistics in self.cells.items():
-                # Counts of whole numbers: exact in float64, so the result does not depend on the
-                # order in which a BLAS with so many threads adds them up.
+                # Integers: exact in float64, so the result does not depend on the order in which a
+                # multi-threaded BLAS adds them.
                 sums = counts @ statistics.reshape(images, -1).astype(np.float64)
                 sums = sums.reshape(len(counts), *statistics.shape[1:])
                 scores[cell].append(SCORES[self.kind](sums, images))

@@ -1,8 +1,8 @@
 """One dataset and one loader for a whole sweep, so that workers persist and prefetch.
 
-An index of the dataset names a cell and a sample. A worker that gets it moves its own copy of the
-pipelines to that cell, so the workers of one loader can be in two cells at once and need not wait
-between cells.
+An index of the dataset identifies a cell and a sample. The worker that receives it switches its own copy
+of the pipelines to that cell, so workers of one loader can process different cells at the same time and
+need not wait between cells.
 """
 
 import bisect
@@ -25,7 +25,7 @@ class CellDataset(Dataset):
 
     Attributes:
         dataset: from `fan_mm.evaluation.pipelines.with_cells`.
-        pipelines: the dataset's pipelines, from there too.
+        pipelines: the dataset's pipelines, returned by the same function.
         cells: K cells.
         samples: N indices into ``dataset``.
     """
@@ -52,18 +52,18 @@ class CellDataset(Dataset):
 
 
 class CellBatches(Sampler):
-    """One rank's batches: cell after cell, no batch across a border.
+    """One rank's batches, cell after cell; no batch contains samples of two cells.
 
-    Batches are formed in sample order and then distributed to the ranks in turn, so the model sees
-    the same batches with any number of ranks: which images share a batch can affect the last digits
-    and, if they are padded to one size, more than that. Ranks are not padded to equal lengths; no
-    sample is seen twice.
+    Batches are formed in sample order and then distributed to the ranks in turn, so the batches do not
+    depend on the number of ranks: which images share a batch can affect the last digits, and more than
+    that if images are padded to a common size. Ranks may have different numbers of batches; no sample
+    is evaluated twice.
 
     Args:
-        cells: indices of the cells to go through.
+        cells: indices of the cells to evaluate.
         samples: N, samples per cell.
-        batch_size: samples per batch; the last of a cell may be smaller.
-        rank: of this process.
+        batch_size: samples per batch; the last batch of a cell may be smaller.
+        rank: rank of this process.
         world_size: number of processes.
     """
 
@@ -110,7 +110,7 @@ def data_info(dataset: Any, index: int) -> Mapping:
     """What a dataset knows about a sample before loading it; torch's Subset and ConcatDataset too.
 
     Raises:
-        AttributeError: it has no ``get_data_info``.
+        AttributeError: the dataset has no ``get_data_info``.
     """
     if isinstance(dataset, Subset):
         return data_info(dataset.dataset, dataset.indices[index])

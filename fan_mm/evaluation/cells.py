@@ -1,11 +1,11 @@
 """The cells of a sweep, and their store: every finished cell is written to disk at once, atomically.
 
-A store is a folder: ``sweep.json`` holds the identity (what must match for a cell to count),
-``cells/<corruption>_<severity>.json`` the record of one cell, and beside it ``.npz`` its statistics
-per image, where the metric has them. The record is written last, so a record never appears without
-its statistics. Both carry the identity of their sweep, the name of its protocol included, so that a
-cell from elsewhere is detected, and the record is sealed, so that an edited one is evaluated again;
-those of earlier versions have neither, and count by their folder.
+A store is a folder. ``sweep.json`` holds the identity, which must match for stored cells to be valid,
+``cells/<corruption>_<severity>.json`` the record of one cell, and the ``.npz`` file next to it its
+per-image statistics, if the metric provides them. The record is written last, so it never exists without
+its statistics. Both contain the identity of their sweep including the name of its protocol, so that a
+cell from another sweep is detected. The record also contains a hash, so that an edited cell is evaluated
+again. Cells of earlier versions have neither and are accepted because of their folder.
 """
 
 import contextlib
@@ -27,15 +27,15 @@ from fan_mm.evaluation.consistency import seal, seal_of_arrays
 from fan_mm.fileio import is_temporary, output_folder, whole_file, write_whole
 from fan_mm.logs import warn
 
-# What numpy raises where a .npz is not what was written.
+# What numpy raises for a damaged .npz file.
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-COPIES = 'copies of '  # entries of an identity that are about one cell
-METRIC = 'metric: '  # entries that are settings of the metric
-PROTOCOL = 'protocol'  # entry of an identity: the name of a benchmark, or of a real condition
-_IDENTITY = 'identity'  # of its sweep, in the files of a cell
-_ARRAYS, _SEAL = 'arrays', 'seal'  # in a record: hashes of its statistics' file, and of all else
+COPIES = 'copies of '  # prefix of identity entries that concern one cell
+METRIC = 'metric: '  # prefix of identity entries that are settings of the metric
+PROTOCOL = 'protocol'  # identity entry: the name of a benchmark, or of a real condition
+_IDENTITY = 'identity'  # key of the sweep's identity in the files of a cell
+_ARRAYS, _SEAL = 'arrays', 'seal'  # in a record: hashes of its statistics file, and of the rest
 _CELL = re.compile(r'[a-z_]+_[0-9]\.(json|npz)')
-# What a kill leaves beside the cells, of what a sweep and its report write (`fan_mm.fileio`).
+# Temporary files that a killed sweep or report leaves next to the cells (`fan_mm.fileio`).
 _OURS = re.compile(
     r'\.(sweep|results|per_image|calibration|temperature|report|per_class|per_severity)\..+'
 )
@@ -60,16 +60,16 @@ class CellRecord:
     """The record of one cell.
 
     Attributes:
-        corruption: name, or 'clean'.
+        corruption: name of the corruption, or 'clean'.
         severity: 1 to 5, 0 for clean.
         status: 'done', 'failed' or 'missing'.
-        metrics: name -> value in per cent, None where undefined.
+        metrics: name -> value in per cent, None if undefined.
         per_class: name of a metric -> class -> per cent.
-        samples: images evaluated.
+        samples: number of images evaluated.
         seconds: wall time.
-        error: why it failed, one line.
-        images: saved images, dicts of 'key' and file names relative to the work dir.
-        evidence: for the audit, see `fan_mm.evaluation.audit.evidence.merged`.
+        error: why the cell failed, one line.
+        images: saved images: dicts with 'key' and file names relative to the work dir.
+        evidence: observations for the audit, see `fan_mm.evaluation.audit.evidence.merged`.
     """
 
     corruption: str
@@ -93,13 +93,11 @@ def _differ(name: str, there: dict[str, str], now: dict[str, str]) -> bool:
     """Whether an entry of two identities differs such that their cells must not be mixed."""
     one, other = there.get(name), now.get(name)
     if name.startswith(COPIES) and None in (one, other):
-        return False  # more cells, or other ones
+        return False  # other cells
     if name.startswith(METRIC) and None in (one, other):
-        return False  # of an earlier version
+        return False  # from an earlier version
     if name == PROTOCOL and (None in (one, other) or {one, other} <= BENCHMARKS.keys()):
-        return (
-            False  # of an earlier version; benchmarks share their cells, where all else is the same
-        )
+        return False  # from an earlier version; benchmarks can share cells if all else is the same
     return one != other
 
 
@@ -118,17 +116,17 @@ class CellStore:
         self.folder = folder
         self._identity: dict[str, str] = {}
         self._records: dict[Cell, CellRecord] = {}
-        self._origins: dict[Cell, dict[str, str]] = {}  # identities that stood in records
-        self._seals: dict[Cell, str | None] = {}  # of the statistics, that stood in records
+        self._origins: dict[Cell, dict[str, str]] = {}  # identities found in records
+        self._seals: dict[Cell, str | None] = {}  # hashes of the statistics found in records
         self._statistics: dict[Cell, dict[str, np.ndarray]] = {}
 
     def open(self, identity: dict[str, str], overwrite: bool = False) -> None:
         """Start a sweep, or continue the one in the folder.
 
         Args:
-            identity: what determines the numbers: 'config', 'checkpoint', 'dataset' and so on, each
-                as a short text. A cell in the folder counts only if all of it matches.
-            overwrite: discard a sweep with another identity, and all cells of this one.
+            identity: everything that determines the numbers: 'config', 'checkpoint', 'dataset' and so
+                on, each as a short text. A stored cell is valid only if all entries match.
+            overwrite: discard all stored cells, also those of a sweep with another identity.
 
         Raises:
             InputError: the folder holds a sweep of another identity (the message says what differs),
@@ -161,23 +159,23 @@ class CellStore:
             names = [
                 name
                 for name in _differing(there, identity)
-                # what a failed cell failed on may have been mended
+                # The cause of a failed cell may have been fixed.
                 if name in done or not name.startswith(COPIES)
             ]
             if any(record.status == 'done' for record in self._records.values()):
                 self._refuse(f'{self.folder} holds a sweep with', names, there)
-            elif names:  # an image that ended it was replaced, say: nothing is lost
+            elif names:  # no finished cell is lost, for example if a broken image was replaced
                 there = {}
                 self._remove_cells()
             for cell in [c for c, r in self._records.items() if r.status == 'done']:
                 self._check_origin(cell)
                 self._check_statistics(cell)
-            # with the copies of cells that are not asked for now
+            # Keep the entries for copies of cells that are not requested now.
             self._identity = {**there, **identity}
             if self._identity != there:
                 write_whole(path, json.dumps(self._identity, indent=2) + '\n')
         else:
-            # Cells without an identity (the file was removed) cannot be told from another sweep's.
+            # Without an identity (the file was removed), the cells may be those of another sweep.
             self._remove_cells()
             write_whole(path, json.dumps(identity, indent=2) + '\n')
         self._remove_temporaries()
@@ -199,7 +197,7 @@ class CellStore:
             InputError: one is of a sweep of another identity, whose files were put here.
         """
         files = {self._path(cell, '.json'): self._origins.get(cell)}
-        # what is damaged is said where it is read
+        # Damaged files are reported when they are read.
         with contextlib.suppress(InputError, TypeError), self._arrays(cell) as arrays:
             if _IDENTITY in arrays:
                 files[self._path(cell, '.npz')] = dict(json.loads(str(arrays[_IDENTITY])))
@@ -288,17 +286,17 @@ class CellStore:
                 if _PICTURE.fullmatch(path.name) or is_temporary(path.name):
                     path.unlink()
         for folder in (*images.glob('*_[0-9]'), images):
-            with contextlib.suppress(OSError):  # not empty, or not there
+            with contextlib.suppress(OSError):  # not empty, or missing
                 folder.rmdir()
 
     def _read(self) -> None:
         for path in sorted((self._there / 'cells').iterdir()):
             if is_temporary(path.name):
-                path.unlink()  # half a file, left by a kill
+                path.unlink()  # temporary file of a killed process
             elif _CELL.fullmatch(path.name) and path.suffix == '.json':
                 try:
                     content = dict(json.loads(path.read_bytes()))
-                    sealed = content.pop(_SEAL, None)  # none of earlier versions
+                    sealed = content.pop(_SEAL, None)  # absent in earlier versions
                     changed = sealed not in (None, seal(content))
                     arrays = content.pop(_ARRAYS, None)
                     origin = content.pop(_IDENTITY, None)
@@ -323,9 +321,9 @@ class CellStore:
         """Store a cell; an earlier record of it is replaced.
 
         Args:
-            record: of the cell.
-            statistics: per image, where the metric has them.
-            **more: other statistics per image by their names, None where there are none.
+            record: the cell's record.
+            statistics: per-image statistics, if the metric provides them.
+            **more: further per-image statistics by name; None for none.
 
         Raises:
             InputError: see `check`.
@@ -396,7 +394,7 @@ class CellStore:
 
 
 class StatisticsOfCells(Mapping[Cell, np.ndarray]):
-    """Statistics per image of cells that have them; only one is held at a time, as all may be gigabytes."""
+    """Per-image statistics of cells that have them, loaded one at a time, as all may take gigabytes."""
 
     def __init__(self, store: CellStore, cells: Sequence[Cell], name: str) -> None:
         self._store, self._cells, self._name = store, tuple(cells), name

@@ -13,9 +13,9 @@ def readable(classes: Iterable[object]) -> list[str]:
     """Names to show, in the same order.
 
     Args:
-        classes: names as a dataset has them. Where all are WordNet ids of ImageNet's classes, they
-            become its words ('tench, Tinca tinca' for n01440764). One that stands there more than once
-            (ImageNet has two cranes) gets its index behind it: tables are keyed by names.
+        classes: names in a dataset's metainfo. If all are WordNet ids of ImageNet's classes, they are
+            replaced by their words ('tench, Tinca tinca' for n01440764). Duplicates (ImageNet has two
+            cranes) get their index appended, because tables are keyed by name.
     """
     names = [str(name) for name in classes]
     words = _words()
@@ -28,7 +28,7 @@ def readable(classes: Iterable[object]) -> list[str]:
 def palette_of(metainfo: Mapping[str, Any], classes: int) -> list[list[int]] | None:
     """The RGB colours of the classes; None for a dataset without, or with 'random' ones (COCO's).
 
-    mmdet keeps COCO's 80 colours where the config names other classes.
+    mmdet keeps COCO's 80 colours even if the config has other classes.
     """
     palette = metainfo.get('palette')
     if not isinstance(palette, list | tuple):
@@ -59,7 +59,7 @@ def are_imagenet(classes: Sequence[object]) -> bool:
     """Whether a dataset's classes are ImageNet's 1000 in their order.
 
     They are recognised by their WordNet ids, optionally followed by words (n01440764_tench), or by
-    the first of their words.
+    the first of their words ('tench').
     """
     return len(classes) == 1000 and all(
         re.match(rf'{id_}(?!\d)', name) or _first(name) == _first(words)

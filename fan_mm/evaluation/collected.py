@@ -1,7 +1,7 @@
 """The scores of a cell, and what the results that a known metric collected say besides.
 
-Values per class and statistics per image, of mmseg's IoUMetric, mmpretrain's Accuracy and mmdet's
-CocoMetric.
+Provides values per class and statistics per image for mmseg's IoUMetric, mmpretrain's Accuracy and
+mmdet's CocoMetric.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,13 +25,13 @@ class Scores:
 
     Attributes:
         task: see `fan_mm.evaluation.scores.KnownMetric`.
-        headline: name of the score that the sweep is about.
-        metrics: all scores, per cent, None where undefined.
+        headline: name of the sweep's main score.
+        metrics: all scores in per cent, None if undefined.
         per_class: score -> class -> per cent.
-        kind: kind of the statistics, None without.
+        kind: kind of the statistics; None without statistics.
         statistics: see `fan_mm.evaluation.bootstrap.PerImage`.
-        draws: other score -> its values ``(R,)`` under the same resamples, if available.
-        matches: of 'bbox' and 'segm', what statistics and draws are from.
+        draws: other score -> its values ``(R,)`` for the same resamples, if available.
+        matches: for 'bbox' and 'segm', the matches that statistics and draws are computed from.
     """
 
     task: str
@@ -47,7 +47,7 @@ class Scores:
         """What is stored beside the scores, by its name.
 
         Args:
-            matches: with what was matched; otherwise only what follows from it.
+            matches: include the matches; otherwise only what is computed from them.
         """
         found: dict[str, Any] = {'statistics': self.statistics}
         found |= {f'draws/{name}': values for name, values in self.draws.items()}
@@ -71,7 +71,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray, names: Sequence[str]) -> dict[st
 def read_iou(metric: BaseMetric, results: list, scores: Scores) -> None:
     """Sums per image and values per class of mmseg's IoUMetric.
 
-    It keeps per image the histograms over classes of intersection, union, prediction, ground truth.
+    IoUMetric keeps, per image, histograms over classes of intersection, union, prediction and ground truth.
     """
     stacked = torch.stack([torch.stack([h.cpu() for h in image]) for image in results])
     histograms = stacked.round().to(torch.int64).numpy()
@@ -104,8 +104,8 @@ def read_accuracy(metric: BaseMetric, results: list, scores: Scores) -> None:
 def read_detections(metric: BaseMetric, results: list, scores: Scores) -> None:
     """What CocoMetric's boxes and masks match, its average precisions of resampled images, and per class.
 
-    There are none where an image was evaluated twice, and none of a score that the metric's options make
-    another one. The tolerance is the metric's rounding.
+    There are none if an image was evaluated twice, or if the metric's options change the definition of the
+    score. The tolerance is the metric's rounding.
     """
     base: Any = library_class(metric, ['CocoMetric'])
     if base and type(metric).compute_metrics is base.compute_metrics:
@@ -140,7 +140,7 @@ def _of_their_own(
 ) -> dict[str, float | None]:
     """CocoMetric's values per class, under the names of the classes.
 
-    It names them in the order of the file's categories, in which pycocotools has them only if their ids ascend.
+    The metric names them in the order of the file's categories; pycocotools sorts them by id.
     """
     if len(values) != len(categories):
         return values
@@ -153,8 +153,8 @@ def _of_their_own(
 def _keep_if_equal(kind: str, statistics: np.ndarray, scores: Scores) -> None:
     """Keep the statistics if the headline score can be derived from them.
 
-    It cannot under some options of the metrics (nan_to_num, score thresholds, mDice); then there are
-    no intervals rather than intervals of something else. The tolerance is the metrics' rounding.
+    With some options of the metrics (nan_to_num, score thresholds, mDice) it does not; then there are no
+    intervals rather than intervals of a different score. The tolerance is the metrics' rounding.
     """
     score = SCORES[kind](statistics.sum(axis=0, dtype=np.float64)[None], len(statistics))[0]
     reported = scores.metrics[scores.headline]
@@ -166,7 +166,7 @@ def _keep_if_equal(kind: str, statistics: np.ndarray, scores: Scores) -> None:
         scores.kind, scores.statistics = kind, statistics
 
 
-# Kind of the statistics -> what adds them, and values per class, to the scores of a metric's results.
+# Kind of statistics -> function that adds them, and values per class, to the scores of a metric.
 READERS: dict[str, Callable[[Any, list, Scores], None]] = {
     'iou': read_iou,
     'accuracy': read_accuracy,

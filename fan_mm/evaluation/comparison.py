@@ -26,19 +26,19 @@ def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict[str, di
     """Differences ``second - first`` of all headline figures of the first, with paired intervals.
 
     Both models are resampled with the same draws of images (`fan_mm.evaluation.bootstrap`), so
-    difficulty that an image has for both cancels.
+    the difficulty of an image for both models cancels out.
 
     Args:
         first: a results.json, or its folder.
-        second: the other.
+        second: the other model's.
 
     Returns:
         For 'clean', 'mean', 'retention' and so on: 'difference' (None if one of the two values is
         missing), 'interval' ([low, high], None if the metric does not support it or the images
-        differ) and 'significant' (0 lies outside the interval; None without one). Likewise of
-        'clean_segm_mAP', 'mean_segm_mAP', 'retention_segm_mAP' and so on of the other scores that
-        both sum up, and, where both measured calibration, of 'clean_ECE', 'mean_ECE' and so on, of
-        'NLL', 'Brier', and, where both fitted a temperature, 'mean_ECE_scaled'.
+        differ) and 'significant' (0 lies outside the interval; None without one). The same for
+        'clean_segm_mAP', 'mean_segm_mAP', 'retention_segm_mAP' and so on for further scores that
+        both summarise; if both measured calibration, for 'clean_ECE', 'mean_ECE' and so on, also of
+        'NLL' and 'Brier'; and if both fitted a temperature, for 'mean_ECE_scaled' and so on.
 
     Raises:
         InputError: the two differ in task, metric or benchmark.
@@ -64,8 +64,8 @@ def paired(values: Sequence[float | None], draws: Sequence[np.ndarray] | None) -
     """The second of two values minus the first.
 
     Args:
-        values: of two models; None where one has none.
-        draws: ``(R,)`` values of each under the same draws; None without.
+        values: the values of two models; None for a missing one.
+        draws: ``(R,)`` values of each model for the same resamples; None without resamples.
 
     Returns:
         'difference', 'interval' and 'significant', see `compare`.
@@ -90,7 +90,7 @@ def _difference(figure: Figure, scores: Sequence[Scores], draws: Sequence[Scores
     return paired([figure.evaluate(s)['value'] for s in scores], drawn)
 
 
-OVERALL = ('clean', 'mean', 'retention')  # figures of other scores than the results' metric
+OVERALL = ('clean', 'mean', 'retention')  # figures for scores other than the main one
 
 
 def _other_differences(
@@ -158,7 +158,7 @@ def _figures(results: Mapping) -> dict[str, Figure]:
     }
     scope = Scope(benchmark, hold_outs)
     heads = headline_figures(scope, results['task'], len(results['dataset']['classes']))
-    # corruption errors exist for one score only
+    # Corruption errors are defined for one score only.
     heads = {name: figure for name, figure in heads.items() if name in results['summary']}
     return {'clean': Figure((CLEAN,), lambda scores: scores[CLEAN]), **heads}
 

@@ -1,7 +1,7 @@
 """Whether results are whole, as they were written, and agree with themselves: edited ones may not.
 
-What is quoted stands twice in a results.json, in the cells and in the means over them, and tables show both.
-What writes scores seals them: with a hash of them, and of the arrays in the file beside them.
+A results.json contains both the cells and the means over them, which must agree. Files are also written with a
+hash of their scores and of the arrays in the file next to them.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ from typing import Any
 from fan_mm.errors import InputError
 
 _NEEDED = ('task', 'metric', 'model', 'dataset', 'cells')
-# Per cent: mmseg rounds what it gives to two digits, mmdet to one.
+# Per cent. mmseg rounds its scores to two digits, mmdet to one.
 _APART = 0.02
 _BOXES_APART = 0.0501
 
 
 def seal(content: Mapping[str, Any]) -> str:
     """A hash of what is stored as JSON, independent of how the file is formatted: jq turns 87.0 into 87."""
-    # keys as texts, tuples as lists, all numbers as floats, -0.0 as 0.0
+    # Normalise: keys to strings, tuples to lists, all numbers to floats, -0.0 to 0.0.
     plain = json.loads(
         json.dumps(content), parse_int=float, parse_float=lambda text: float(text) + 0.0
     )
@@ -42,12 +42,12 @@ def check_results(results: Mapping[str, Any], path: object, summary: str) -> str
     """Check the content of a results.json.
 
     Args:
-        results: the content.
-        path: of the file, for the error's line.
-        summary: the entry that has the means: 'summary' of a sweep, 'sets' of real conditions.
+        results: the content of the file.
+        path: path of the file, for error messages.
+        summary: the entry with the means: 'summary' for a sweep, 'sets' for real conditions.
 
     Returns:
-        Which mean is not what its cells give, in a line; None if all are.
+        One line about the mean that does not agree with its cells; None if all do.
 
     Raises:
         InputError: an entry is missing, or no number.
@@ -81,7 +81,7 @@ def finite(value: Any) -> float | None:
     """A score as it is stored; None where it is undefined.
 
     Raises:
-        TypeError: it is no number.
+        TypeError: it is not a number.
     """
     return value if value is not None and math.isfinite(value) else None
 

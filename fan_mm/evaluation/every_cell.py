@@ -1,8 +1,8 @@
 """Mistakes that would be the same in every cell: they end a sweep at once, in one line.
 
-The model takes a batch of images of several sizes before all others; the metrics compute on the first clean
-batch alone; what they raise on the whole clean cell they would raise on all; and two cells that fail alike,
-where none is done, speak for all.
+They are detected in four ways: the model gets a batch of images of several sizes before all others; the metrics
+are computed on the first clean batch alone; an error of a metric on the whole clean cell would occur in every
+cell; and so would an error with which two cells fail before any cell is done.
 """
 
 import copy
@@ -45,12 +45,12 @@ class EveryCellFails(InputError):
 class EveryCell:
     """Finds mistakes that every cell of a sweep would have.
 
-    Every rank has one, and calls `agree` and `compare` as the others do.
+    Every rank has one; `agree` and `compare` are collective calls.
 
     Args:
-        evaluator: of the sweep.
-        image_ids: COCO ids of the samples, None for those without.
-        parts: which samples each metric is for, where it is not for all
+        evaluator: the sweep's evaluator.
+        image_ids: COCO ids of the samples, None for samples without one.
+        parts: the samples that each metric evaluates, if not all
             (`fan_mm.engine.evaluators.parts_of`).
     """
 
@@ -61,14 +61,14 @@ class EveryCell:
         self.image_ids = image_ids
         self.parts = parts
         self.failed: tuple[Cell, str] | None = None  # the cell that failed before, and why
-        self.cause: Exception | None = None  # of a mistake that this rank has found
-        self.doubt: str | None = None  # what a metric said of the first batch, perhaps not of all
+        self.cause: Exception | None = None  # exception of a mistake found by this rank
+        self.doubt: str | None = None  # a metric's error that may be specific to the first batch
 
     def try_metrics(self, positions: Sequence[int], memory: Memory) -> str | None:
         """Let the metrics compute on the first clean batch alone, on rank 0.
 
         Returns:
-            What is wrong with every cell; None where nothing is, and on other ranks.
+            The mistake that all cells have; None if there is none, and on other ranks.
         """
         rank, world_size = get_dist_info()
         if rank:
@@ -83,7 +83,7 @@ class EveryCell:
                 self._score(positions)
         except NoScore as error:
             return str(error) if error.names or needs_no_more(self.evaluator) else None
-        except Exception as error:  # whatever a metric may raise
+        except Exception as error:  # metrics may raise anything
             if needs_no_more(self.evaluator):
                 self.cause = error
                 return one_line(error)
@@ -98,9 +98,9 @@ class EveryCell:
         """Let a model take a clean batch of images of several sizes, on rank 0, long before it comes.
 
         Args:
-            model: of the sweep.
-            dataset: of the sweep, whose first cell is the clean one.
-            loader: of the clean images.
+            model: the sweep's model.
+            dataset: the sweep's dataset, whose first cell is the clean one.
+            loader: loader of the clean images.
             fp16: predict under autocast.
 
         Raises:
@@ -117,7 +117,7 @@ class EveryCell:
                 return
             try:
                 model.test_step(loader.collate_fn(samples))
-            except Exception as error:  # whatever a model may raise
+            except Exception as error:  # models may raise anything
                 if is_of_one_process(error):
                     return
                 raise EveryCellFails(model_fails(error, several_sizes=True)) from error
@@ -137,7 +137,7 @@ class EveryCell:
         """Remember a failed cell, while none is done, to compare it with the next one.
 
         Raises:
-            EveryCellFails: another cell, or the first batch, failed just so, and so would all.
+            EveryCellFails: another cell, or the first batch, failed with the same error.
         """
         other, why = self.failed or (cell, None)
         alike = other != cell and why == error
@@ -150,7 +150,7 @@ class EveryCell:
         """Take note of a metric that fails on a whole cell, on rank 0.
 
         Raises:
-            EveryCellFails: it is the clean cell, of which no other try would be better.
+            EveryCellFails: it is the clean cell, so the other cells would fail, too.
         """
         line = one_line(error)
         passing = isinstance(error, MemoryError | OSError)

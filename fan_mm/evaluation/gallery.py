@@ -1,6 +1,6 @@
 """Pictures of a sweep: the model's input, its prediction and the ground truth, for some samples.
 
-They are taken while the cells are evaluated, on whatever rank the sample is on; rank 0 writes them.
+They are made during the evaluation, by the rank that has the sample; rank 0 writes them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from fan_mm.images import no_wider
 from fan_mm.logs import warn
 
 MAX_WIDTH = 640
-SEVERITY = 3  # that a page shows where it shows one
+SEVERITY = 3  # shown where only one severity is shown
 
 Painter = Callable[[np.ndarray, Any], Mapping[str, np.ndarray]]
 
@@ -30,10 +30,10 @@ class Gallery:
         count: number of samples, evenly spaced over the dataset.
         paint: maps the model's input (RGB uint8 ``(H, W, 3)``) and the predicted data sample to RGB
             pictures: 'image', 'prediction' and, if known, 'ground_truth' and 'error'.
-        severities: of all corruptions of the sweep. Of each one cell must have images, that of
-            severity 3 or the nearest below; the others get them when they are evaluated.
-        samples: number of samples of the sweep.
-        channel_order: of the model's input: 'bgr' or 'rgb'.
+        severities: severities of all corruptions in the sweep. For each corruption, the cell of severity
+            3, or of the nearest below, must have images; other cells get them when they are evaluated.
+        samples: number of samples in the sweep.
+        channel_order: channel order of the model's input: 'bgr' or 'rgb'.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class Gallery:
     ) -> dict[int, dict[str, bytes]]:
         """Paint what is wanted of one batch.
 
-        Images never fail a cell: if something cannot be painted, the log says so, and no more are
-        taken.
+        Images never make a cell fail: if something cannot be painted, a warning is logged and no
+        further images are made.
 
         Args:
-            cell: that is being evaluated.
-            positions: of the batch's samples, in the sweep's order.
+            cell: the cell that is being evaluated.
+            positions: positions of the batch's samples in the sweep.
             batch: from the loader; 'inputs' holds tensors ``(3, H, W)`` or ``(1, H, W)`` from 0 to 255.
             outputs: the predicted data samples.
 
@@ -68,7 +68,7 @@ class Gallery:
         """
         try:
             return self._take(cell, positions, batch, outputs)
-        except Exception as error:  # the input's form and the painter are the user's
+        except Exception as error:  # input and painter are user code
             self.positions = set()
             warn(f'no images: {one_line(error)}')
             return {}
@@ -81,7 +81,7 @@ class Gallery:
             if position in self.positions and isinstance(image, torch.Tensor):
                 pixels = image.cpu().numpy().transpose(1, 2, 0).astype(np.uint8)
                 rgb = pixels[..., ::-1] if self.channel_order == 'bgr' else pixels
-                # a grey image gets the same value thrice
+                # expand grey images to three channels
                 rgb = np.ascontiguousarray(np.broadcast_to(rgb, (*rgb.shape[:2], 3)))
                 painted = self.paint(rgb, output)
                 taken[position] = {
@@ -121,7 +121,7 @@ def stored(
 ) -> list[dict[str, str]]:
     """Write the images of a cell that `Gallery.take` gave on all ranks; returns the 'images' of its record.
 
-    Each file says in a comment of which protocol and cell it is.
+    A comment in each file identifies its protocol and cell.
     """
     about = f'{store.protocol}, {cell}'
     return [

@@ -19,26 +19,26 @@ _PREFIX = 'val/robustness/'
 class RobustnessHook(Hook):
     """Evaluate some corruptions on the validation set after every n-th validation.
 
-    Logs, by mmengine's logger and visualizer (TensorBoard, WandB, ...), ``robustness/mean``,
-    ``robustness/retention`` (both per cent), ``robustness/clean`` (on the same images) and one
-    ``robustness/<corruption>`` each. They are added to the validation metrics, so ``save_best`` can
-    use them. There they are None if a cell failed and, except for the corruptions, at validations
-    between two sweeps.
+    Logs ``robustness/mean``, ``robustness/retention`` (both in per cent), ``robustness/clean`` (on the
+    same images) and ``robustness/<corruption>`` for every corruption, with mmengine's logger and
+    visualizer (TensorBoard, WandB, ...). The values are added to the validation metrics, so
+    ``save_best`` can use them. They are None if a cell failed; at validations between two sweeps, the
+    first three are None.
 
     Examples:
         >>> custom_hooks = [dict(type='RobustnessHook', interval=4, max_samples=100)]
         >>> default_hooks = dict(checkpoint=dict(save_best='robustness/mean', rule='greater'))
 
     Args:
-        corruptions: names or groups; by default one of each group.
+        corruptions: names of corruptions or groups; by default one corruption of each group.
         severities: 1 to 5.
         interval: number of validations from one sweep to the next.
         max_samples: images per cell, evenly spaced over the validation set; None for all.
         seed: seed of the corruptions; every validation uses the same images.
     """
 
-    # After mmengine's RuntimeInfoHook (VERY_HIGH) has taken the metrics, before EMAHook (NORMAL) puts
-    # the trained weights back and LoggerHook (BELOW_NORMAL) writes.
+    # After RuntimeInfoHook (VERY_HIGH) has recorded the metrics, before EMAHook (NORMAL) restores the
+    # trained weights and LoggerHook (BELOW_NORMAL) writes.
     priority = 'ABOVE_NORMAL'
 
     def __init__(
@@ -78,18 +78,18 @@ class RobustnessHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Run the sweep and log it."""
-        # LoggerHook repeats the last value of everything that was ever logged.
+        # LoggerHook would repeat the last value of everything ever logged.
         logged = runner.message_hub.log_scalars
         for name in [name for name in logged if name.startswith(_PREFIX)]:
             del logged[name]
         if metrics is not None:
-            # CheckpointHook wants the key of save_best at every validation; None never is the best.
+            # CheckpointHook needs the key of save_best at every validation; None is never the best.
             metrics |= dict.fromkeys(f'robustness/{n}' for n in ('clean', 'mean', 'retention'))
         if _number(runner) % self.interval:
             return
         try:
             summary = self._sweep(runner).run()['summary']
-        except InputError as error:  # hours of training are worth more
+        except InputError as error:  # must not end a long training
             warn(f'RobustnessHook: {error}')
             return
         scores = {
@@ -99,7 +99,7 @@ class RobustnessHook(Hook):
             'retention': summary['retention']['value'],
         }
         for name, score in scores.items():
-            if score is not None:  # a cell failed, or there is nothing to retain yet
+            if score is not None:  # None: a cell failed, or the clean score is 0
                 runner.message_hub.update_scalar(f'{_PREFIX}{name}', score)
             if metrics is not None:
                 metrics[f'robustness/{name}'] = score
@@ -110,5 +110,5 @@ def _number(runner: Runner) -> int:
     if not runner.iter:
         return 0
     by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
-    # The last one may come before its turn.
+    # Rounded up: the last validation may come before a full interval.
     return math.ceil((runner.iter if by_iter else runner.epoch) / runner.val_interval)

@@ -1,8 +1,8 @@
 """Short fingerprints of what decides a sweep's numbers: config, weights, data.
 
-Content counts, not its place: data, annotation files and weights may move. Of images and label maps
-the names and sizes count and the bytes of a sample; reading them all would take as long as an
-evaluation.
+They depend on content, not location: data, annotation files and weights may be moved. Of images and
+label maps, names, file sizes and the bytes of a sample are hashed; reading all of them would take as long
+as an evaluation.
 """
 
 import functools
@@ -27,17 +27,17 @@ from fan_mm.evaluation.samples import spread
 from fan_mm.logs import warn
 from fan_mm.torch_files import local_file
 
-# Of what is written here; another number makes stored sweeps those of another version.
+# Version of these fingerprints; after an increase, stored sweeps no longer match.
 VERSION = '2'
-# How batches are read changes how fast, not what comes out.
+# Settings of data loaders that affect speed but not results.
 _LOADER_SPEED = (
     *('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'timeout'),
     'multiprocessing_context',
 )
 _DECIDING = ('model', 'test_dataloader', 'test_evaluator', 'test_cfg', 'default_scope', 'tta_model')
-# Where a dataset lies, whose content `dataset_sha256` knows.
+# Location of a dataset; its content is in `dataset_sha256`.
 _DATA = ('data_root', 'data_prefix', 'ann_file', 'img_prefix', 'seg_prefix', 'img_dir', 'ann_dir')
-# Where something is read from, or a metric's output goes.
+# Input locations, and output locations of metrics.
 _PLACES = (
     *('backend_args', 'file_client_args', 'collect_dir', 'collect_device', 'work_dir'),
     *('outfile_prefix', 'output_dir', 'out_dir', 'out_file_path'),
@@ -46,9 +46,9 @@ _NAMES_A_FILE = re.compile(
     r'(^|_)(path|paths|file|files|root|dir|folder|filename|checkpoint|ckpt|pretrained)$|_prefix$'
 )
 _WRITTEN = re.compile(r'(^|_)(out|outfile|output|save|dump|results?|log|cache|tmp|vis)(_|$)')
-_LISTED = ('instances', 'gt_label', 'sample_idx')  # in `listing_sha256`, or of no meaning
+_LISTED = ('instances', 'gt_label', 'sample_idx')  # in `listing_sha256`, or irrelevant
 SAMPLE = 64  # images whose bytes are read
-BLOCK = 2**14  # bytes; of a large copy the beginning, the middle and the end are read
+BLOCK = 2**14  # bytes read at the beginning, middle and end of a large copy
 
 
 def _digest(content: Any) -> str:
@@ -68,7 +68,7 @@ def _plain(value: Any) -> Any:
         return [value.func, list(value.args), value.keywords]
     if isinstance(value, types.FunctionType):
         held = [cell.cell_contents for cell in value.__closure__ or ()]
-        held = [part for part in held if not callable(part)]  # which may be itself
+        held = [part for part in held if not callable(part)]  # may refer back to the object itself
         return [value.__qualname__, _plain(value.__code__), held, value.__defaults__]
     if isinstance(value, types.CodeType):
         constants = [c if isinstance(c, types.CodeType) else repr(c) for c in value.co_consts]
@@ -80,7 +80,7 @@ def _plain(value: Any) -> Any:
 def _content(value: Any, key: str = '') -> Any:
     """A part of a config in a form that is equal for equal content.
 
-    Types are identified by their names, files by their bytes, numbers by their values.
+    Types are represented by their names, files by their bytes, numbers by their values.
     """
     if isinstance(value, Mapping):
         left_out = (*_PLACES, *_DATA) if key in ('dataset', 'datasets') else _PLACES
@@ -101,7 +101,7 @@ def _content(value: Any, key: str = '') -> Any:
 def _file_or_text(text: str, key: str) -> str:
     """The hash of the file that a text names; the last part of a path to nothing; otherwise the text.
 
-    What lies on a remote backend is known by its name; where something is written does not count.
+    Files on a remote backend are represented by their names; output locations are ignored.
     """
     if '://' in text or not ('/' in text or os.sep in text or '.' in text):
         return text
@@ -113,7 +113,7 @@ def _file_or_text(text: str, key: str) -> str:
             return file_sha256(path)
         if os.path.isdir(path) and ('/' in text or os.sep in text):
             return sample_sha256(sorted(filter(Path.is_file, Path(path).iterdir())), BLOCK)
-    except (OSError, ValueError, InputError):  # no permission; no name of a file
+    except (OSError, ValueError, InputError):  # no permission, or not a file name
         pass
     return os.path.basename(path.rstrip('/')) if _NAMES_A_FILE.search(key) else text
 
@@ -121,8 +121,8 @@ def _file_or_text(text: str, key: str) -> str:
 def config_sha256(cfg: Config) -> str:
     """Hash of the parts of a config that decide the numbers of an evaluation.
 
-    Work dir, logging, training and loader speed are left out, so that the same command with more
-    workers continues a sweep; and so is where things lie.
+    Work dir, logging, training, loader speed and file locations are left out, so that a sweep can be
+    continued with, for example, more workers.
     """
     parts = {name: cfg.get(name) for name in (*_DECIDING, 'data_preprocessor')}
     parts = Config(parts).to_dict()
@@ -140,10 +140,10 @@ def config_sha256(cfg: Config) -> str:
 def file_sha256(path: str | os.PathLike) -> str:
     """Hash of the content of a checkpoint that was read (`fan_mm.torch_files.read_torch_file`).
 
-    Of an ONNX file, that of the files in which it keeps weights belongs to it.
+    For an ONNX file, its external weight files are included.
 
     Args:
-        path: of the file, or the address that it was downloaded from.
+        path: path of the file, or the URL that it was downloaded from.
 
     Raises:
         InputError: the file cannot be read.
@@ -178,10 +178,10 @@ def model_sha256(model: torch.nn.Module) -> str:
 def listing_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     """Hash of a dataset's class names, and per sample its image's key, its file's size, its labels.
 
-    Results carry it, of whatever version they are, so that comparisons see which have the same images.
+    It is stored in results of all versions, so that comparisons can check that the images are the same.
     """
     meta = getattr(dataset, 'metainfo', None) or {}
-    several = isinstance(meta, list)  # mmdet's ConcatDataset of datasets with classes of their own
+    several = isinstance(meta, list)  # mmdet's ConcatDataset of datasets with different classes
     classes = [part.get('classes') for part in meta] if several else meta.get('classes')
     samples = [
         {
@@ -199,13 +199,14 @@ def listing_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
 def dataset_sha256(dataset: Any, infos: Sequence[Mapping], listing: str | None = None) -> str:
     """Hash of a dataset: its `listing_sha256`, whatever else it knows of its samples, and content.
 
-    Content is the sizes of all files and the bytes of those of `SAMPLE` samples, evenly spaced. Files
-    that cannot be read here, as on a remote backend, count by their names; the log says so.
+    The content consists of the sizes of all files and the bytes of `SAMPLE` evenly spaced samples. Files
+    that cannot be read here, such as those on a remote backend, are represented by their names, which is
+    logged.
 
     Args:
-        dataset: of mmengine's kind.
-        infos: of its samples that count.
-        listing: its `listing_sha256`, where it is known.
+        dataset: an mmengine dataset.
+        infos: data infos of the samples to include.
+        listing: its `listing_sha256`, if known.
     """
     samples = [_sample(info) for info in infos]
     chosen = spread(len(infos), SAMPLE)
@@ -246,8 +247,8 @@ def sample_sha256(files: Iterable[Path], block: int | None = None) -> str:
     """Hash of names, sizes and bytes of files, of at most `SAMPLE` of them, evenly spaced.
 
     Args:
-        files: in an order that does not change; of those that cannot be read, the name counts.
-        block: bytes read at the beginning, in the middle and at the end of each; None for all.
+        files: in a reproducible order; unreadable files are represented by their names.
+        block: number of bytes read at the beginning, middle and end of each file; None for all.
     """
     files = list(files)
     digest = hashlib.sha256()

@@ -18,10 +18,10 @@ class FolderSet:
     """A test set of class folders, named by WordNet id or by class index.
 
     Attributes:
-        name: as in the paper's Table 11.
-        folders: how many there are.
-        subset: key of the list of classes that the folders are; None for all 1000.
-        source: where it was defined.
+        name: name in the paper's Table 11.
+        folders: number of class folders.
+        subset: key of the list of classes of the folders; None for all 1000.
+        source: where the test set is defined.
     """
 
     name: str
@@ -46,7 +46,7 @@ class FolderSet:
                 )
                 return self.indices()
         elif all(re.fullmatch('[0-9]+', name) for name in names):
-            indices = [int(name) for name in names]  # sorted as text: 0, 1, 10, 100, ...
+            indices = [int(name) for name in names]  # in alphabetical order: 0, 1, 10, 100, ...
         else:
             indices = []
         if sorted(indices) == self.indices():
@@ -113,7 +113,7 @@ def correct_counts(scores: Tensor, labels: Tensor, classes: Sequence[int]) -> li
     Args:
         scores: ``(B, K)``, logits or probabilities.
         labels: ``(B,)`` positions in ``classes``.
-        classes: the class that each label means; all others are out of the question.
+        classes: class of each label; predictions are restricted to these classes.
     """
     restricted = scores[:, torch.as_tensor(classes, device=scores.device)]
     best = restricted.topk(min(5, restricted.shape[1]), dim=1).indices

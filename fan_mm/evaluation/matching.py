@@ -1,9 +1,9 @@
 """Detections matched to the objects of their image, as pycocotools' ``COCOeval`` matches them.
 
-For each range of area and each overlap the detections of an image and class, the surest first, take the
-object that they overlap most among those not taken; one that does not count (a crowd, an object of another
-area) only where there is no other. pycocotools loops over all of it in Python; here one step takes a
-detection of very many images at once, at all areas and overlaps.
+For each area range and IoU threshold, the detections of an image and class, in descending order of score, are
+matched to the free object with the highest IoU; ignored objects (crowds, objects outside the area range) are
+matched only if there is no other. pycocotools loops over all of this in Python; here one step processes one
+detection of many images at once, for all area ranges and thresholds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +13,9 @@ import numpy as np
 
 from fan_mm.evaluation.average_precision import Matches
 
-_AREAS = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])  # of COCO's summary
-_MOST = (100, 300, 1000)  # detections of an image and class, as mmdet has them
-_ELEMENTS = 2**20  # of the arrays that one step works on
+_AREAS = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])  # as in COCO's summary
+_MOST = (100, 300, 1000)  # detections per image and class, mmdet's default
+_ELEMENTS = 2**20  # elements of the arrays in one step
 
 
 def match(
@@ -31,12 +31,13 @@ def match(
     Args:
         truth: pycocotools' COCO.
         results: per image 'img_id', 'bboxes' ``(n, 4)`` as x1, y1, x2, y2 in pixels, 'scores' and 'labels'
-            ``(n,)``, of masks 'masks', n of pycocotools' run lengths, and maybe 'mask_scores'; each image once.
+            ``(n,)``; for masks also 'masks', n run-length encodings of pycocotools, and optionally
+            'mask_scores'. Each image occurs once.
         categories: ids of the classes, in the order of the labels.
-        overlaps: T thresholds of the intersection over union.
+        overlaps: T IoU thresholds.
         kind: 'bbox' or 'segm'.
-        most: detections of an image and class that count, as ``COCOeval``'s maxDets: mAP counts 100 if that is
-            among them, and the other scores the third.
+        most: maximum number of detections per image and class, as in ``COCOeval.params.maxDets``: mAP uses 100
+            if that is among them, the other scores use the third.
     """
     numbers = sorted(most)[:3]
     limits = np.array([100 if 100 in most else 0, numbers[-1]])
@@ -48,7 +49,7 @@ def match(
     for chunk in _chunks(pairs, len(overlaps)):
         for rows, own_hit, own_ignored in _match(chunk, np.asarray(overlaps), outside):
             hit[:, rows], ignored[:, rows] = own_hit, own_ignored
-    order = np.lexsort((-found.score, found.label))  # stable, as pycocotools' order
+    order = np.lexsort((-found.score, found.label))  # stable, like pycocotools' sort
     score = found.score[order]
     exact = (score.astype(np.float32) == score).all()
     objects = [(p.image, p.label, *p.counts.sum(axis=1)) for p in pairs]
@@ -66,13 +67,13 @@ def match(
 
 
 class _Found(NamedTuple):
-    """The counted detections, by image in the order of the ids, then by class, by falling score."""
+    """The detections used, sorted by image id, then class, then descending score."""
 
-    image: np.ndarray  # position
+    image: np.ndarray  # position of the image
     label: np.ndarray
     score: np.ndarray
     area: np.ndarray
-    shape: Sequence[Any]  # box as x, y, width and height, or mask
+    shape: Sequence[Any]  # boxes (x, y, width, height) or masks
 
 
 class _Pair(NamedTuple):
@@ -80,11 +81,11 @@ class _Pair(NamedTuple):
 
     image: int
     label: int
-    rows: np.ndarray  # (D,) of the detections, the surest first
-    overlap: np.ndarray  # (D, G) with the objects
-    counts: np.ndarray  # (A, G) whether an object does
-    crowd: np.ndarray  # (G,) whether any number of detections may match it
-    numbered: np.ndarray  # (G,) pycocotools takes one with the id 0 for none
+    rows: np.ndarray  # (D,) rows of the detections, in descending order of score
+    overlap: np.ndarray  # (D, G) IoU with the objects
+    counts: np.ndarray  # (A, G) whether an object is not ignored
+    crowd: np.ndarray  # (G,) whether several detections may match it
+    numbered: np.ndarray  # (G,) id is not 0, for which pycocotools records no match
 
 
 def _detections(results: Sequence[Mapping[str, Any]], kind: str, most: int) -> _Found:
@@ -109,7 +110,7 @@ def _detections(results: Sequence[Mapping[str, Any]], kind: str, most: int) -> _
 
         shapes = [m for r in ordered for m in r['masks']]
         shapes = [shapes[i] for i in best]
-        # one by one: of more than 255 at once pycocotools raises OverflowError under numpy 2
+        # One by one: with numpy 2, pycocotools raises OverflowError for more than 255 at once.
         area = np.array([mask.area(shape) for shape in shapes], float)
     else:
         boxes = [np.asarray(r['bboxes']).reshape(-1, 4) for r in ordered]
@@ -170,12 +171,12 @@ def _match(
     """Match the detections of some pairs, one detection of every pair at a time.
 
     Args:
-        pairs: P, those with most detections first.
-        overlaps: ``(T,)``
+        pairs: P pairs, in descending order of the number of detections.
+        overlaps: ``(T,)`` IoU thresholds.
         outside: ``(A, D)`` whether a detection's area is outside of a range.
 
     Yields:
-        Rows ``(n,)`` of detections, and what matched and is ignored, ``(A, n, T)``.
+        Rows ``(n,)`` of detections, and whether they are matched and ignored, each ``(A, n, T)``.
     """
     most = max(len(p.crowd) for p in pairs)
     padded = [most - len(p.crowd) for p in pairs]
@@ -191,7 +192,7 @@ def _match(
         )
     )
     least = np.minimum(overlaps, 1 - 1e-10)
-    # whether an object may still be matched, at each area and overlap
+    # whether an object may still be matched, for each area range and IoU threshold
     free = np.broadcast_to(there[:, None, None], (*counts.shape[:2], len(least), most)).copy()
     detections = np.array([len(p.rows) for p in pairs])
     for step in range(detections[0]):
@@ -199,7 +200,7 @@ def _match(
         overlap = np.full((n, most), -1.0)
         for own, pair in zip(overlap, pairs, strict=False):
             own[: len(pair.crowd)] = pair.overlap[step]
-        # of equal overlaps the last, and any object that counts before those that do not
+        # Of objects with equal IoU the last one; ignored objects after all others.
         order = np.empty((n, most), np.int32)
         np.put_along_axis(order, np.argsort(overlap, axis=1, kind='stable'), np.arange(most), 1)
         value = order[:, None] + most * counts[:n]

@@ -19,8 +19,8 @@ import numpy as np
 
 Score = TypeVar('Score', float, np.ndarray)
 
-# AlexNet's top-1 error, a fraction, averaged over the five severities (HD19; the values that their
-# code and the FAN evaluation carry).
+# AlexNet's top-1 error as a fraction, averaged over the five severities (HD19; these values are also
+# in their code and in the FAN evaluation).
 ALEXNET_ERRORS = {
     'gaussian_noise': 0.886428,
     'shot_noise': 0.894468,
@@ -38,10 +38,10 @@ ALEXNET_ERRORS = {
     'pixelate': 0.717840,
     'jpeg_compression': 0.606500,
 }
-# AlexNet's top-1 error on clean ImageNet, a fraction (HD19, Table 1: 43.5 per cent).
+# AlexNet's top-1 error on clean ImageNet as a fraction (HD19, Table 1: 43.5 per cent).
 ALEXNET_CLEAN_ERROR = 0.435
-# The 16 types that FAN22 averages on ImageNet-C (Table 12; it prints averages up to 0.8 above the mean
-# of these columns, over a set that it does not name).
+# The 16 types in FAN22's ImageNet-C table (Table 12; its printed averages are up to 0.8 above the mean of
+# these columns, over a set that is not specified).
 FAN_IMAGENET_C = (
     *('motion_blur', 'defocus_blur', 'glass_blur', 'gaussian_blur'),
     *('gaussian_noise', 'impulse_noise', 'shot_noise', 'speckle_noise'),
@@ -53,8 +53,8 @@ FAN_IMAGENET_C = (
 def mean(scores: Sequence[Score]) -> Score:
     """Plain mean: over a corruption's severities, then over a group's or benchmark's corruptions.
 
-    The order matters where corruptions have different numbers of severities (Cityscapes-C: noise
-    1 to 3, the rest 1 to 5, KR20): every corruption counts once, not every cell.
+    If corruptions have different numbers of severities (Cityscapes-C: noise 1 to 3, the rest 1 to 5,
+    KR20), every corruption has the same weight, not every cell.
     """
     total: Any = sum(scores)
     return total / len(scores)
@@ -63,14 +63,14 @@ def mean(scores: Sequence[Score]) -> Score:
 def retention(corrupted: Score, clean: Score) -> Score:
     """``R = 100 * corrupted / clean``: the share of the clean score that is kept (FAN22, A.2).
 
-    Of mPC it is ``rPC = 100 * mPC / P_clean`` (M19, equation 2).
+    For mPC this is ``rPC = 100 * mPC / P_clean`` (M19, equation 2).
 
     Args:
         corrupted: mean score over corruptions, of a group or of the benchmark, per cent.
         clean: the same model's score on clean images, per cent.
 
     Returns:
-        Per cent; NaN where ``clean`` is 0.
+        Per cent; NaN if ``clean`` is 0.
     """
     with np.errstate(divide='ignore', invalid='ignore'):
         ratio = 100 * np.divide(corrupted, clean)

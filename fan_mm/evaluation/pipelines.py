@@ -1,7 +1,7 @@
 """Insert a corruption into a third-party pipeline.
 
 A dataset is never modified: the result is a shallow copy (sharing the annotations) whose pipelines
-are unchanged for the clean cell and have one more step for the others.
+are unchanged for the clean cell and have one additional step for the other cells.
 """
 
 import contextlib
@@ -42,10 +42,10 @@ from fan_mm.picture_files import refuse_cut
 _CENTRE_CROPS = ('CenterCrop', 'EfficientNetCenterCrop')
 
 
-# Ours, and that of mmdet; left over from one cell, or from training.
+# Corrupting transforms, ours and mmdet's, which a pipeline may contain from another cell or from training.
 _CORRUPTING = {'CorruptImage', 'RandomCorruption', 'Corrupt'}
-# What `CorruptImage` takes for images with red first, by what it takes for those with blue first.
-# Red and blue are exchanged by either name of the second, seen from the other side.
+# channel_order of `CorruptImage` for images with blue first -> for images with red first. For an RGB image,
+# 'bgr' exchanges red and blue, as 'bgr-as-rgb' does for a BGR image.
 _RED_FIRST = {'bgr': 'rgb', 'bgr-as-rgb': 'bgr', 'rgb': 'rgb'}
 
 
@@ -53,10 +53,10 @@ class CellPipeline:
     """A dataset's pipeline: its own for clean images, a variant for corrupted ones.
 
     Args:
-        clean: the pipeline as the dataset had it.
-        corrupted: the same with the corruption in it.
-        step: the transform that corrupts; its ``corruption`` and ``severity`` are set per cell.
-        channel_order: of the image where it is packed: 'bgr', as mm loads it, or 'rgb'.
+        clean: the dataset's original pipeline.
+        corrupted: the same pipeline with the corruption inserted.
+        step: the corrupting transform; its ``corruption`` and ``severity`` are set per cell.
+        channel_order: channel order of the image where it is packed: 'bgr', as mm loads it, or 'rgb'.
     """
 
     def __init__(
@@ -94,19 +94,19 @@ class CellPipeline:
     def __call__(self, results: dict) -> Any:
         if self.cell != CLEAN:
             return self.corrupted(results)
-        refuse_cut(results)  # here, before any score; a decoder may fill it with grey
+        refuse_cut(results)  # a decoder may fill truncated images with grey
         return self.clean(results)
 
 
 @dataclass(frozen=True)
 class Landmarks:
-    """The transforms that decide where a corruption goes.
+    """The transforms that determine where to insert a corruption.
 
     Attributes:
         loads: whether a transform loads the image.
         packs: whether a transform packs the sample for the model.
         classifies: the pipeline is for classification, where the corruption comes last.
-        ends_with_image: nothing packs: the loader's collate function does.
+        ends_with_image: no transform packs the sample; the loader's collate function does.
     """
 
     loads: Callable[[Any], bool]
@@ -139,9 +139,9 @@ def landmarks_of(
     """Find what loads the image and what packs it: by name, else by what happens to a sample.
 
     Args:
-        transforms: of a pipeline.
-        dataset: whose pipeline it is; mmpretrain's are for classification whatever packs.
-        sample: that the pipeline gets; without one, only names tell.
+        transforms: transforms of a pipeline.
+        dataset: dataset of the pipeline; mmpretrain's are always for classification.
+        sample: an input of the pipeline; without one, only the transforms' names are used.
     """
     libraries = {base.__module__.partition('.')[0] for base in type(dataset).__mro__}
     classifies = is_classification(transforms) or 'mmpretrain' in libraries
@@ -161,9 +161,9 @@ def landmarks_of(
 def on_the_fly(transforms: Sequence, step: Any, landmarks: Landmarks | None = None) -> Transforms:
     """Corrupt the image once it is loaded, or, for classification, once it is cropped.
 
-    Cityscapes-C and COCO-C corrupt the image as it lies on disk; ImageNet-C is defined on the
-    224x224 crop (Hendrycks and Dietterich, ICLR 2019), so there the corruption comes last, before
-    the sample is packed. So it does where no transform loads the image because the dataset holds it.
+    Cityscapes-C and COCO-C corrupt the image at its size on disk. ImageNet-C is defined on the
+    224x224 crop (Hendrycks and Dietterich, ICLR 2019), so for it the corruption comes last, before the
+    sample is packed; likewise if no transform loads the image because the dataset holds it in memory.
     """
     marks = landmarks or landmarks_of(transforms)
     if not marks.classifies and any(map(marks.loads, flatten(transforms))):
@@ -182,8 +182,8 @@ def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = No
     """Load the corrupted file instead of the image.
 
     The images of ImageNet-C are already cropped. To avoid cropping them again, centre crops and the
-    resizes before them are replaced by a resize to the crop size: 224x224 files stay unchanged for
-    a model that takes 224, and are resized once for one that takes 384.
+    preceding resizes are replaced by a resize to the crop size: 224x224 files are unchanged for a model
+    with 224 pixel inputs, and resized once for one with 384.
 
     Raises:
         InputError: a classification pipeline with other crops, or of several sizes.
@@ -205,7 +205,7 @@ def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = No
 
 
 def _size_of(crop: Any) -> tuple[int, int]:
-    size = crop.t.size if hasattr(crop, 't') else crop.crop_size  # torchvision's, wrapped, or mm's
+    size = crop.t.size if hasattr(crop, 't') else crop.crop_size  # wrapped torchvision, or mm
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
@@ -217,7 +217,7 @@ def _uncropped(transforms: Sequence, size: tuple[int, int]) -> Transforms:
         if hasattr(transform, 't') and name in ('CenterCrop', 'Resize'):
             return _resized_by_torchvision(transform, name, size)
         if name in _CENTRE_CROPS:
-            ways = ('interpolation', 'backend')  # EfficientNet's crop resizes too
+            ways = ('interpolation', 'backend')  # EfficientNetCenterCrop also resizes
             return Resize(size, **{w: getattr(transform, w) for w in ways if hasattr(transform, w)})
         if name in ('Resize', 'ResizeEdge'):
             transform = copy.copy(transform)
@@ -242,7 +242,7 @@ def first_sample(dataset: Any) -> dict | None:
     """What a dataset's pipeline gets for its first sample; None if that is not available."""
     new, look = copy.copy(dataset), Look()
     new.pipeline, new.test_mode = look, True
-    with contextlib.suppress(Exception):  # whatever a dataset may raise, it will again
+    with contextlib.suppress(Exception):  # the dataset will raise it again during evaluation
         new[0]
     return look.seen[0] if look.seen and isinstance(look.seen[0], dict) else None
 
@@ -271,7 +271,7 @@ def _try(
         return fit(step, to_look, look, sample)
     if place is from_files and landmarks.classifies:
         _check_uncropped(transforms, landmarks, sample)
-    with contextlib.suppress(InputError):  # nothing of it is to be corrupted
+    with contextlib.suppress(InputError):  # irrelevant if nothing will be corrupted
         if colour_orders(to_look, look, sample) == {'rgb'}:
             return 'rgb'
     return 'bgr'
@@ -309,14 +309,14 @@ def _loads_plainly(transforms: Sequence, look: Look) -> bool:
 def fit(step: CorruptImage, transforms: Sequence, look: Look, sample: dict) -> str:
     """Set the channel order of a corruption to that of the image at its position.
 
-    A pipeline that cannot be run up to that position is left unchanged: it will raise when it is used.
+    If the pipeline cannot be run up to that position, nothing is changed; it will raise when used.
 
     Args:
-        step: its ``channel_order`` is for an image with blue first, as mm loads it, and is changed
-            where red comes first.
-        transforms: of the pipeline, with ``look`` in the step's place.
+        step: the corruption; its ``channel_order`` is given for an image with blue first, as mm loads it,
+            and is changed if red comes first.
+        transforms: the pipeline's transforms, with ``look`` in place of the step.
         look: see above.
-        sample: of the dataset.
+        sample: a sample of the dataset.
 
     Returns:
         The order: 'rgb' or 'bgr'.
@@ -369,11 +369,11 @@ def with_cells(
         dataset: any mm dataset; wrappers (ConcatDataset, RepeatDataset, ...) are followed.
         make_step: builds the corrupting transform, one per pipeline.
         place: `on_the_fly`, `as_the_model_gets_it` or `from_files`.
-        corrupts: whether there will be other cells than the clean one, for which alone images need a
-            form and size that can be corrupted.
+        corrupts: whether there will be corrupted cells, which require images of a form and size that can
+            be corrupted.
 
     Returns:
-        The copy, and its pipelines, whose `CellPipeline.move_to` moves it.
+        The copy, and its pipelines; `CellPipeline.move_to` switches the copy to another cell.
 
     Raises:
         InputError: a dataset has no pipeline, or one that corrupts already, or with no position for the
@@ -420,6 +420,6 @@ def with_cells(
             if corrupts:
                 raise InputError(f'{type(dataset).__name__}: {error}') from None
     new.pipeline = CellPipeline(clean, Compose(corrupted), step, order)
-    # mmengine replaces a sample that came out as None by a random other one, but in test mode.
+    # Unless in test mode, mmengine replaces samples that are None by random other ones.
     new.test_mode = True
     return new, [new.pipeline]

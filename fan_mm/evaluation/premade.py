@@ -1,12 +1,11 @@
 """Existing corrupted images, read instead of the clean ones.
 
 ``tools/make_corrupted_dataset.py``, the official scripts and Hendrycks's ImageNet-C write
-``ROOT/<corruption>/<severity>/...`` or ``ROOT/<corruption>_<severity>/...`` (`fan_mm.datasets.corrupted`);
-where each archive of ImageNet-C was unpacked in a folder of its own, its name comes before
-(``ROOT/noise/<corruption>/<severity>/...``). Below that lies the same tree as below the clean images'
-folder. How many folders of the clean path belong to that tree is found by looking. Where ImageNet's clean
-images lie in one folder, with a list of labels beside them, the class folders of ImageNet-C are found by
-the files' names.
+``ROOT/<corruption>/<severity>/...`` or ``ROOT/<corruption>_<severity>/...`` (`fan_mm.datasets.corrupted`).
+If each archive of ImageNet-C was unpacked into its own folder, the path starts with the archive's name
+(``ROOT/noise/<corruption>/<severity>/...``). Below, the folder structure is that of the clean images; how many
+folders of the clean path belong to it is determined from existing files. If ImageNet's clean images are in one
+folder with a list of labels, the class folders of ImageNet-C are found by file name.
 """
 
 import hashlib
@@ -32,9 +31,7 @@ from fan_mm.images import SUFFIXES
 from fan_mm.picture_files import refuse_cut
 
 _SUFFIXES = tuple(s for suffix in SUFFIXES for s in (suffix, suffix.upper()))
-_ARCHIVED = (
-    '{archive}/{corruption}/{severity}'  # ImageNet-C's archives, each unpacked in its folder
-)
+_ARCHIVED = '{archive}/{corruption}/{severity}'  # each of ImageNet-C's archives in its own folder
 _CELL_FOLDERS = (*dict.fromkeys(layout.cell for layout in LAYOUTS.values()), _ARCHIVED)
 _ARCHIVES = {name: group for group, names in GROUPS.items() for name in names}
 _ARCHIVES |= dict.fromkeys(HOLD_OUTS, 'extra')
@@ -46,12 +43,13 @@ class PremadeImages:
 
     Attributes:
         root: the folder.
-        cell_folder: folder of a cell below it, such as '{corruption}/{severity}'.
-        depth: how many of the last parts of a clean image's path its copy has, the file name included.
-        above: the folder, by its parts, to which the folder of a cell corresponds; of images below it
-            all parts that follow count, however many.
-        class_folders: folder of a copy below its cell, by file name without suffix, if the clean
-            images have no class folders.
+        cell_folder: folder of a cell relative to ``root``, such as '{corruption}/{severity}'.
+        depth: number of last parts that a clean image's path shares with its copy, including the file
+            name.
+        above: parts of the clean folder that corresponds to a cell's folder; images below it share all
+            following parts of their path with their copies, whatever their number.
+        class_folders: file name without suffix -> folder of the copy in its cell, if the clean images
+            have no class folders.
     """
 
     root: Path
@@ -139,7 +137,7 @@ class PremadeImages:
     def check(self, cells: Sequence[Cell], clean_paths: Sequence[str]) -> None:
         """Raise InputError unless every image of every cell has a copy of its own.
 
-        Every folder is listed once; no file is looked at where names do not ask for it.
+        Every folder is listed only once, and files are opened only if their names require it.
         """
         self._check_severities({cell.corruption for cell in cells})
         wanted: dict[PurePath, dict[str, str]] = {}  # folder -> name -> clean image
@@ -154,7 +152,7 @@ class PremadeImages:
             for parent, names in wanted.items()
         }
         for cell in cells:
-            listed: dict[tuple[int, int], PurePath] = {}  # folders may be links to one
+            listed: dict[tuple[int, int], PurePath] = {}  # to detect links to the same folder
             for parent in wanted:
                 folder = self.folder(cell) / parent
                 self._check_folder(cell, folder, stems[parent])
@@ -198,7 +196,7 @@ class PremadeImages:
     def check_labels(self, clean_paths: Sequence[str], labels: Sequence[int | None]) -> None:
         """Compare the labels of clean images without class folders with the class folders of their copies.
 
-        A list of labels in another order of classes than ImageNet's gives a silently wrong score.
+        Labels in another class order than ImageNet's would silently give a wrong score.
 
         Raises:
             InputError: a class folder has copies of images of two labels, or the labels do not follow
@@ -217,7 +215,7 @@ class PremadeImages:
                 )
         folders = sorted(label_of)
         if len(set(label_of.values())) < len(folders):
-            return  # labels of coarser classes, in whatever order
+            return  # labels of coarser classes, whose order is unknown
         if not all(re.fullmatch(r'n\d{8}', folder) for folder in folders):
             return
         for before, after in itertools.pairwise(folders):
@@ -231,7 +229,7 @@ class PremadeImages:
     def protocol(self) -> dict[str, Any]:
         """How they were made: 'seed', 'channel_order', 'corruption_version'; None where not known.
 
-        Known of folders with a ``manifest.json`` of ``tools/make_corrupted_dataset.py``.
+        Known for folders with a ``manifest.json`` of ``tools/make_corrupted_dataset.py``.
         """
         manifest = self._manifest() or {'options': {}}
         options = manifest['options']
@@ -245,7 +243,7 @@ class PremadeImages:
         """Check that the files match the requested options; unknown options are not checked.
 
         Args:
-            asked: of `protocol`, None for any.
+            asked: requested values of `protocol`; None for any.
 
         Raises:
             InputError: they were made otherwise.
@@ -261,7 +259,7 @@ class PremadeImages:
     def origin(self) -> str:
         """Short text on how a set was made: from its manifest, if it has one.
 
-        How far the generator has got does not matter.
+        Does not depend on the progress of the generator.
         """
         manifest = self._manifest()
         if manifest is None:
@@ -275,7 +273,7 @@ class PremadeImages:
     def identity(self) -> str:
         """Short text that identifies a generated set, wherever it is stored.
 
-        `origin`; without a manifest, a fingerprint of all that lies there besides.
+        `origin`; without a manifest, also a fingerprint of all files in the folder.
         """
         if self._manifest() is not None:
             return self.origin()
@@ -286,8 +284,8 @@ class PremadeImages:
         """Fingerprint of a cell's copies: the names, sizes and bytes of a sample.
 
         Args:
-            cell: which.
-            clean_paths: of the images whose copies count; None for all that lie there.
+            cell: the cell.
+            clean_paths: paths of the clean images whose copies are included; None for all files.
         """
         if clean_paths is None:
             files = sorted(p for p in self.folder(cell).rglob('*') if p.suffix in _SUFFIXES)
@@ -338,7 +336,7 @@ def _shared(first: str, second: str, copy: PurePath) -> InputError:
 def _class_folders(folder: Path, clean_paths: Sequence[str]) -> dict[str, str]:
     """Class folder of every image that lies in one of ``folder``'s, by its name without suffix.
 
-    Empty if a name lies in two of them.
+    Empty if a name occurs in two of them.
 
     Raises:
         InputError: names do not tell the clean images apart.
@@ -362,9 +360,9 @@ def _class_folders(folder: Path, clean_paths: Sequence[str]) -> dict[str, str]:
 
 
 class ReadPremade(BaseTransform):
-    """Point the sample to its corrupted file, before it is loaded.
+    """Replace the sample's path by that of its corrupted file, before it is loaded.
 
-    Required and modified key: ``img_path``. ``corruption`` and ``severity`` are set from outside.
+    Required and modified key: ``img_path``. ``corruption`` and ``severity`` are set by `CellPipeline`.
     """
 
     def __init__(self, images: PremadeImages) -> None:

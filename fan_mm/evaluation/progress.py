@@ -8,25 +8,25 @@ from mmengine.logging import print_log
 
 from fan_mm.evaluation.cells import Cell
 
-INTERVAL = 30.0  # seconds between two lines within a cell
+INTERVAL = 30.0  # seconds between log lines within a cell
 
 
 class Progress:
-    """Speed and time left of a sweep, over the cells of this run.
+    """Speed and remaining time of a sweep, over the cells of this run.
 
-    Plain lines through mmengine's logger: in a terminal, a log file and a cluster's output alike.
+    Logs plain lines with mmengine's logger, which are readable in terminals, log files and cluster output.
 
     Args:
-        cells: of the whole sweep.
-        done: those that were finished before.
-        images: per cell, over all ranks.
+        cells: number of cells in the whole sweep.
+        done: number of cells finished before this run.
+        images: number of images per cell, over all ranks.
     """
 
     def __init__(self, cells: Sequence[Cell], done: Sequence[Cell], images: int) -> None:
         self.cells = cells
         self.finished = len(done)
         self.images = images
-        self.seen = 0  # images of this run
+        self.seen = 0  # images in this run
         self.in_cell = 0
         self.start = self.last_line = time.monotonic()
         if done:

@@ -1,12 +1,11 @@
 """The results that the FAN paper (ICML 2022, tables 8 to 14) and its successors print, as data.
 
-`data/published.json` holds the tables row by row as they are printed. Nothing is corrected there: a
-row whose columns cannot stand under their headings carries a note that says so, and the corruptions
-concerned are left out of what this module hands out. What can be recomputed is recomputed here:
-retention from the two accuracies, averages from the columns, one table against another; each
-disagreement becomes a note of the row.
+`data/published.json` contains the tables row by row, as printed and uncorrected. If the columns of a row
+do not match their headings, the row has a note, and this module omits the corruptions concerned. What can
+be recomputed is recomputed here: retention from the two accuracies, averages from the columns, and values
+that occur in several tables; every disagreement becomes a note of the row.
 
-These are measurements of other authors, and must be labelled as published wherever they are shown.
+These are measurements by other authors, and must be labelled as published wherever they are shown.
 """
 
 from dataclasses import dataclass, field
@@ -21,25 +20,25 @@ ROUNDING = 0.05  # the tables print one decimal
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """What others print about one model on one task, gathered from all their tables.
+    """Published results of one model on one task, collected from all tables.
 
     Attributes:
         model: one name for the model across tables; a detector in parentheses.
         task: 'segmentation', 'detection' or 'classification'.
         benchmark: name of the benchmark (`fan_mm.corruptions.BENCHMARKS`).
         metric: 'mIoU', 'bbox_mAP' or 'top1'.
-        clean: metric on clean images, per cent; None where not printed. As all values, from the
-            first table that prints it (the main tables 8 to 11 before the detailed 12 to 14).
+        clean: metric on clean images, per cent; None if not printed. Like all values, from the first
+            table that prints it (the main tables 8 to 11 before the detailed ones, 12 to 14).
         corrupted: printed benchmark average, per cent.
         retention: printed ratio corrupted / clean, per cent.
         mce: mean corruption error against AlexNet, per cent (table 11), lower is better.
         corruptions: metric per corruption, mean over severities, per cent.
-        sources: where it stands, such as 'Table 13, row 17'.
+        sources: the rows used, such as 'Table 13, row 17'.
         notes: contradictions in and between the tables, one sentence each.
         worst: printed metric of the worst corruption, per cent.
         real: condition of a real data set -> metric, per cent, such as 'ACDC val, fog'.
-        broken: whether the numbers contradict themselves so that the model has no rank.
-        other_average: whether `corrupted` is over another set of corruptions than the benchmark's.
+        broken: whether the numbers are so contradictory that the model is not ranked.
+        other_average: whether `corrupted` is an average over other corruptions than the benchmark's.
     """
 
     model: str
@@ -61,18 +60,18 @@ class PublishedModel:
 
 @dataclass(frozen=True)
 class Publication:
-    """Models that one source evaluates in one way.
+    """Models that one source evaluates under the same protocol.
 
     Attributes:
-        source: who prints it.
-        short: the same in few words, for a heading.
+        source: the publication.
+        short: a short form of it, for headings.
         benchmark: name of the benchmark (`fan_mm.corruptions.BENCHMARKS`).
         dataset: class of the data set.
         images: the images evaluated, such as 'Cityscapes validation'.
-        samples: their number.
+        samples: number of images.
         corrupted: how the corrupted images were made.
-        models: in the order of the source.
-        remarks: what holds for all of them, one sentence each.
+        models: the models, in the order of the source.
+        remarks: notes that apply to all of them, one sentence each.
     """
 
     source: str

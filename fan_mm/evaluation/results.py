@@ -32,14 +32,14 @@ from fan_mm.logs import warn
 
 SCHEMA = 'fan_mm.robustness/2'
 READABLE = ('fan_mm.robustness/1', SCHEMA)
-CORRUPTIONS, SHIFTS = 'corruptions', 'shifts'  # kinds of results; version 1 knows the first only
+CORRUPTIONS, SHIFTS = 'corruptions', 'shifts'  # kinds of results; version 1 has only the first
 _KINDS = {CORRUPTIONS: 'a sweep over corruptions', SHIFTS: 'real adverse conditions'}
 RESULTS = 'results.json'
 PER_IMAGE = 'per_image.npz'
 CALIBRATION = 'calibration.npz'  # likewise, of calibration
 
-_PROTOCOL = 'protocol'  # among the arrays of such a file
-_SEAL = 'seal'  # what is hashed when results are written; a model may be renamed
+_PROTOCOL = 'protocol'  # key among the arrays of such a file
+_SEAL = 'seal'  # key of the hashes; 'model' is not among the hashed entries: it may be renamed
 _SEALED = (
     *('task', 'benchmark', 'metric', 'dataset', 'cells', 'summary', 'other_summaries', 'sets'),
     *('calibration', 'bootstrap'),
@@ -65,19 +65,19 @@ def build_results(
     """Everything that results.json holds.
 
     Args:
-        scope: what was to be evaluated.
-        records: of every cell of the scope, missing ones too.
+        scope: the requested cells.
+        records: records of every cell of the scope, including missing ones.
         task: 'segmentation', 'detection' or 'classification'.
-        headline: name of the score that the means are of.
+        headline: name of the score that is averaged.
         model: 'name', 'config', 'checkpoint', 'checkpoint_sha256', 'config_sha256'.
         dataset: 'type', 'samples', 'total', 'classes', 'palette', 'sha256'.
         protocol: 'protocol', its name; 'seed', 'channel_order', 'corruption_version',
             'corrupted_root', 'corrupted_images', 'precision'.
-        per_image: statistics for intervals, where the metric has them.
-        unit: of the headline; None where its metric is not known.
-        summarized: other scores that get a summary; None for all in detection, none otherwise.
+        per_image: statistics for intervals, if the metric provides them.
+        unit: unit of the headline; None if its metric is unknown.
+        summarized: other scores that get a summary; None means all for detection, and none otherwise.
         audit: see `fan_mm.evaluation.audit.audit`.
-        settings: of the metric, which results that are compared must share; None where they are not known.
+        settings: settings of the metric, which must be equal for results to be compared; None if unknown.
     """
     benchmark = scope.benchmark
 
@@ -86,9 +86,9 @@ def build_results(
 
     others = list(dict.fromkeys(n for r in records for n in r.metrics if n != headline))
     if summarized is None:
-        # masks, and objects by size: numbers that papers quote beside the box mAP
+        # masks, and objects by size: papers report these next to the box mAP
         summarized = others if task == 'detection' else []
-    # corruption errors are those of top-1 accuracy
+    # Corruption errors are defined for top-1 accuracy.
     classes = len(dataset['classes']) if headline == 'top1' else 0
     draws = per_image.resampled() if per_image is not None else None
     drawn = {n: dict(d) for n, d in per_image.others.items()} if per_image is not None else {}
@@ -145,10 +145,10 @@ def protocol_of(results: Mapping[str, Any]) -> dict[str, Any]:
     """The protocol of results, which the files beside them also carry.
 
     Args:
-        results: content of a results.json, of earlier versions too.
+        results: content of a results.json, also of earlier versions.
 
     Returns:
-        'name', and what tells it from others of that name.
+        'name', and everything that distinguishes it from other protocols of that name.
     """
     if results.get('kind') == SHIFTS:
         sets = (f'{entry["title"]} {entry["split"]}' for entry in results['sets'].values())
@@ -207,10 +207,10 @@ def write_with_arrays(
     Each file has the results' protocol among its arrays (`protocol_of`).
 
     Args:
-        folder: where.
+        folder: folder to write to.
         results: content of results.json.
-        arrays: of each file, such as `PER_IMAGE`, names and arrays, which are held one at a time; None where
-            there shall be none.
+        arrays: file name, such as `PER_IMAGE` -> names and arrays, which are loaded one at a time; None for
+            no such file.
     """
     folder = Path(folder)
     protocol = _PROTOCOL, json.dumps(protocol_of(results))
@@ -221,7 +221,7 @@ def write_with_arrays(
         with whole_file(folder / name) as aside, ZipFile(aside, 'w', ZIP_DEFLATED) as file:
             for array, values in itertools.chain(
                 [protocol], content
-            ):  # as np.savez_compressed, which wants them all at once
+            ):  # like np.savez_compressed, which needs all arrays at once
                 with file.open(f'{array}.npy', 'w', force_zip64=True) as entry:
                     np.lib.format.write_array(entry, np.asanyarray(values), allow_pickle=False)
     path = folder / RESULTS
@@ -239,8 +239,8 @@ def _seals(results: Mapping[str, Any], files: Iterable[Path]) -> dict[str, str |
 def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, Any]:
     """Read a results.json; one of version 1 gets the 'kind' that it lacks.
 
-    A file that was edited after it was written is reported, and gets a 'doubt': a line with the reason, shown
-    in reports and comparisons.
+    For a file that was edited after it was written, a warning is given and 'doubt' is set to a line with the
+    reason, which reports and comparisons show.
 
     Args:
         path: the file, or the folder that contains it.
@@ -252,7 +252,7 @@ def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, 
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
     try:
-        results = json.loads(path.read_bytes())  # UTF-8 in every locale
+        results = json.loads(path.read_bytes())  # bytes are decoded as UTF-8 in every locale
     except OSError as error:
         below = path.parent / 'robustness'  # where tools/test_corruption.py writes by default
         hint = f'; did you mean {below}?' if (below / RESULTS).is_file() else ''
@@ -293,7 +293,7 @@ def _broken_seal(path: Path, results: Mapping[str, Any], sealed: Any) -> str | N
     )
 
 
-_warn_once = functools.lru_cache(maxsize=64)(warn)  # however often a file is read
+_warn_once = functools.lru_cache(maxsize=64)(warn)  # files may be read several times
 
 
 def read_per_image(path: str | os.PathLike, name: str = PER_IMAGE) -> PerImage | None:
@@ -326,7 +326,7 @@ def read_arrays(path: str | os.PathLike, name: str = PER_IMAGE) -> dict[str, np.
 
     Args:
         path: results.json, or the folder that contains it.
-        name: of their file.
+        name: name of the file with the arrays.
 
     Raises:
         InputError: it is damaged, or of another protocol than the results.
@@ -337,9 +337,7 @@ def read_arrays(path: str | os.PathLike, name: str = PER_IMAGE) -> dict[str, np.
     try:
         with np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        protocol = json.loads(
-            str(arrays.pop(_PROTOCOL, 'null'))
-        )  # none in those of earlier versions
+        protocol = json.loads(str(arrays.pop(_PROTOCOL, 'null')))  # absent in earlier versions
     except DAMAGED:
         raise InputError(_damaged(path, name)) from None
     results = file.with_name(RESULTS) if Path(path).is_dir() else Path(path)

@@ -6,7 +6,7 @@ from fan_mm.errors import InputError
 def spread(total: int, count: int) -> list[int]:
     """Places of at most ``count`` of ``total`` samples, evenly spaced.
 
-    The first ones may be one city or class.
+    The first samples alone may all be of one city or class.
 
     Raises:
         InputError: none are asked for.

@@ -8,7 +8,7 @@ from fan_mm.corruptions import Benchmark, choose_cells
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.class_names import are_imagenet
 
-# Dataset class -> benchmark that is meant if none is named.
+# Dataset class -> default benchmark.
 _BENCHMARK_OF = {
     'CityscapesDataset': 'cityscapes-c',
     'CocoDataset': 'coco-c',
@@ -19,7 +19,7 @@ _BENCHMARK_OF = {
 def default_benchmark(dataset: Any) -> str:
     """Name of the benchmark made for a dataset (or the one in its wrappers); 'all' for others.
 
-    Folders of images that are named as ImageNet's classes are ImageNet.
+    Image folders with the names of ImageNet's classes are treated as ImageNet.
     """
     while True:
         for base in type(dataset).__mro__:
@@ -40,9 +40,9 @@ class Scope:
     """What a sweep evaluates.
 
     Attributes:
-        benchmark: the benchmark, or the part of it that the means cover. A part is not the
-            benchmark: it is called ``<name>-subset``, so that its mean is not taken for the whole's.
-        hold_outs: further corruptions and their severities, evaluated but part of no mean.
+        benchmark: the benchmark, or the part of it that the means cover. A part is named
+            ``<name>-subset``, so that its mean is not mistaken for that of the benchmark.
+        hold_outs: further corruptions and their severities, evaluated but not part of any mean.
     """
 
     benchmark: Benchmark
@@ -68,8 +68,8 @@ def choose_scope(
 
     Args:
         benchmark: the whole benchmark.
-        corruptions: see `choose_cells`. One that the benchmark's mean does not cover becomes a
-            hold-out. An empty list leaves the clean cell alone.
+        corruptions: see `choose_cells`. Corruptions outside the benchmark's mean become hold-outs. An
+            empty list leaves only the clean cell.
         severities: see `choose_cells`.
 
     Raises:

@@ -1,8 +1,8 @@
 """What an evaluator of mmseg, mmdet, mmpretrain or the user says about one cell, in one form.
 
-The scores are those that the evaluator's own ``evaluate`` returns. For known metrics, if they are
-their library's own, more is read (`fan_mm.evaluation.collected`). They are recognised by class names,
-so that none of the three libraries is imported here.
+The scores are those that the evaluator's own ``evaluate`` returns. For unmodified metrics of the three
+libraries, more is read (`fan_mm.evaluation.collected`). They are recognised by class name, so that none of
+the libraries is imported here.
 """
 
 import contextlib
@@ -36,14 +36,14 @@ from fan_mm.evaluation.bootstrap import RESAMPLED
 from fan_mm.evaluation.collected import READERS, Scores
 
 _AGGREGATES = {'mean', 'avg', 'average', 'overall', 'all', 'total'}
-# Scores of which the field knows that higher is better, the first ones first. Of metrics that are not
-# known, one of these must be among what they give.
+# Common scores that are better when higher, in order of preference. Unknown metrics must return at least
+# one of these.
 _SCORES = (
     *('miou', 'bbox_map', 'segm_map', 'map', 'pq', 'top1', 'accuracy', 'acc', 'mdice', 'mfscore'),
     *('f1-score', 'f1', 'iou', 'dice', 'ap', 'ap50', 'auc', 'auroc', 'ar', 'recall', 'precision'),
     *('psnr', 'ssim', 'pck', 'top5', 'macc', 'aacc'),
 )
-# Words of errors and losses, of which lower is better.
+# Words in the names of errors and losses, which are better when lower.
 _ERRORS = re.compile(
     r'(^|[^a-z])(loss|err|error|errors|m?mr|rmse|mse|mae|rel|log10|silog|epe|fpr\d*|ece|nll|brier|'
     r'distance|dist|hd95|hausdorff|fid|perplexity|miss)($|[^a-z])'
@@ -55,11 +55,11 @@ class KnownMetric:
     """How to read one metric class.
 
     Attributes:
-        task: 'segmentation', 'detection', 'classification', or another one's name.
-        headlines: names of the score that stands for the metric; the first that it gives counts.
-        scale: factor to per cent; None where it is not known, and scores stay as they are.
+        task: 'segmentation', 'detection', 'classification', or the name of another task.
+        headlines: names of the metric's main score; the first one that it returns is used.
+        scale: factor to per cent; None if unknown, in which case scores are not converted.
         statistics: kind of its statistics (`fan_mm.evaluation.bootstrap.PerImage`); None without.
-        units: scores that are no shares, but metres, say: not scaled.
+        units: scores with a unit, such as metres, which are not scaled.
     """
 
     task: str
@@ -92,7 +92,7 @@ KNOWN_METRICS = {
     'AveragePrecision': KnownMetric('classification', ('mAP',), 1),
 }
 _UNKNOWN = KnownMetric('other', (), None)
-# What these write beside their scores would be each cell's in turn.
+# Options that name output files of these metrics, which every cell would overwrite.
 _WRITERS = {
     'outfile_prefix': ('CocoMetric', 'LVISMetric'),
     'output_dir': ('IoUMetric', 'DepthMetric'),
@@ -172,8 +172,8 @@ def headline_of(evaluator: Evaluator, names: Sequence[str]) -> str | None:
     """The score that the means of a sweep are of; None if there is none that can be.
 
     Args:
-        evaluator: built.
-        names: of the scores that it gives, in its order.
+        evaluator: the built evaluator.
+        names: names of the scores that it returns, in its order.
     """
     metric = evaluator.metrics[headline_metric(evaluator.metrics)]
     wanted = list(how_to_read(evaluator).headlines)
@@ -198,7 +198,7 @@ def _fit(name: str, score: str, loosely: bool) -> tuple[int, int] | None:
         last = last.lower()
     if last == score:
         return 0, int('/' in name)
-    # also AR@100, and top3 as a top
+    # Also matches AR@100, and top3 for 'top'.
     if last.startswith(score) and re.match(
         '[_@]' if score[-1].isdigit() else r'[_@\d]', last[len(score) :]
     ):
@@ -220,7 +220,7 @@ def like(headline: str, names: Sequence[str]) -> list[str]:
 
 
 class NoScore(InputError):
-    """An evaluator gives no score that a sweep can use; ``names`` are those that it gives."""
+    """An evaluator returns no score that a sweep can use; ``names`` are the scores it returns."""
 
     def __init__(self, message: str, names: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -236,11 +236,11 @@ def compute_scores(
     """Let an evaluator compute its scores, and read them.
 
     Args:
-        evaluator: or its metrics.
-        results: per collecting metric (`fan_mm.engine.evaluators.collectors`) what its ``process``
-            collected, in the order of the samples.
-        image_ids: COCO ids of the images evaluated; None for all of the annotation file.
-        parts: which samples each metric is for, where it is not for all (`parts_of`).
+        evaluator: the evaluator, or its metrics.
+        results: for every collecting metric (`fan_mm.engine.evaluators.collectors`), the results that its
+            ``process`` collected, in sample order.
+        image_ids: COCO ids of the images evaluated; None for all images in the annotation file.
+        parts: the samples that each metric evaluates, if not all (`parts_of`).
 
     Raises:
         InputError: it does not give a score that the means of a sweep can be of.
@@ -262,11 +262,11 @@ def compute_scores(
             read_as = known(metric)
             detects = read_as is not None and read_as.task == 'detection'
             if (plain or parts) and as_in_library(metric) and detects:
-                # CocoMetric's values per class are those of the last of its metrics: boxes then
+                # CocoMetric returns the per-class values of its last metric: put boxes last.
                 names = sorted(getattr(metric, 'metrics', ()), key='bbox'.__eq__)
                 options |= {'metrics': names}
-                # its table per class has the overlap that stands sixth, and fails without; and it looks up one
-                # whole number, or else each of several ids
+                # Its per-class table reads the sixth IoU threshold, and fails without one; and it looks up
+                # category ids as a single integer or each of several ids.
                 ids = getattr(getattr(metric, '_coco_api', None), 'cats', ())
                 whole = all(isinstance(id_, int) for id_ in ids)
                 options['classwise'] = whole and np.size(getattr(metric, 'iou_thrs', range(10))) > 5
@@ -279,7 +279,7 @@ def compute_scores(
             if detects:
                 held[id(metric)] = _with_a_miss(held[id(metric)], part)
         for holder in holders:
-            holder.results = copy.copy(held[id(holder)])  # evaluating clears it
+            holder.results = copy.copy(held[id(holder)])  # evaluate() clears it
         values = evaluate_here(evaluator, size)
     values, per_class = _split_classwise(values, classwise)
     found = {
@@ -354,12 +354,12 @@ def _without_headline(metric: BaseMetric, how: KnownMetric, names: Sequence[str]
 def to_per_cent(value: float, scale: float | None) -> float | None:
     """A score in per cent; None for what is not finite and for the -1 of COCO's "no such objects".
 
-    Libraries round to 2 decimals or more coarsely, some in float32; four decimals drop that type's
-    noise and nothing else.
+    Libraries round to at most 2 decimals, some in float32; rounding to four decimals removes only the
+    float32 noise.
 
     Args:
         value: as returned by the metric.
-        scale: factor; None for a score whose unit is not known or is no share, which stays as it is.
+        scale: factor; None for a score that is not a share or has an unknown unit, which is not converted.
     """
     value = float(value)
     if not math.isfinite(value) or (value < 0 and scale is not None):
@@ -370,8 +370,8 @@ def to_per_cent(value: float, scale: float | None) -> float | None:
 def _with_a_miss(results: Any, part: slice) -> Any:
     """The same with a detection of score 0 outside of the first image's area, which matches nothing.
 
-    mmdet's metrics give no scores where no image has a detection. With this one they are 0, and
-    undefined for the sizes and classes that the dataset lacks.
+    mmdet's metrics return no scores if no image has a detection. With a single false detection the scores
+    are 0, and undefined for sizes and classes that the dataset does not contain.
     """
     if not isinstance(results, list):
         return results
@@ -380,7 +380,7 @@ def _with_a_miss(results: Any, part: slice) -> Any:
     ]
     keys = {'bboxes', 'scores', 'labels'}
     if not found or any(not isinstance(f, dict) or not keys <= f.keys() for f in found):
-        return results  # not CocoMetric's way of collecting
+        return results  # not in CocoMetric's format
     if any(len(f['bboxes']) for f in found):
         return results
     first = part.start or 0
@@ -405,7 +405,7 @@ def _split_classwise(values: Mapping, classwise: Mapping[str, str]) -> tuple[dic
 
     Args:
         values: all scores.
-        classwise: how the names of such a metric's scores begin -> its score that is per class.
+        classwise: prefix of such a metric's score names -> its score that is per class.
     """
     ending, rest = '_precision', {}
     classes: dict[str, dict[str, float | None]] = {}
@@ -416,7 +416,7 @@ def _split_classwise(values: Mapping, classwise: Mapping[str, str]) -> tuple[dic
             per_class[name.removeprefix(start).removesuffix(ending)] = to_per_cent(value, 100)
         else:
             rest[name] = value
-    # as CocoMetric has it where its boxes are not made to come last
+    # as in a CocoMetric whose boxes do not come last
     segm = {f'{start}segm' for start in classwise}
     ordered = sorted(rest, key=lambda name: name.startswith(tuple(segm)))
     return {name: rest[name] for name in ordered}, classes

@@ -12,7 +12,7 @@ from fan_mm.evaluation.bootstrap import interval
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.scope import Scope
 
-Scores = Mapping[Cell, Any]  # per cell a number, or an array of resamples (R,)
+Scores = Mapping[Cell, Any]  # cell -> a number, or an array of resamples (R,)
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Figure:
     """A number computed from some cells.
 
     Attributes:
-        cells: the cells it needs, all of them.
-        formula: maps the scores of at least these cells to the number.
+        cells: the required cells.
+        formula: maps the scores of these cells, and possibly others, to the number.
     """
 
     cells: tuple[Cell, ...]
@@ -31,13 +31,13 @@ class Figure:
         """The number, or, if cells are missing, which.
 
         Args:
-            scores: per finished cell its score, per cent; None where undefined.
-            draws: per cell its resampled scores, for the interval.
+            scores: finished cell -> score in per cent; None if undefined.
+            draws: cell -> resampled scores, for the interval.
 
         Returns:
             'value' (None if incomplete or undefined), 'interval' ([low, high] or None), 'complete',
-            'missing' (names of cells). Never a mean over part of the cells. Of finished cells that all
-            have no score (AP of large objects where there are none) nothing is missing.
+            'missing' (names of cells). A mean over only some of the cells is never returned. If all cells
+            are finished and none has a score (AP of large objects if there are none), none is missing.
         """
         if self.cells and all(cell in scores and scores[cell] is None for cell in self.cells):
             return {'value': None, 'interval': None, 'complete': True, 'missing': []}
@@ -69,7 +69,7 @@ def mean_figure(severities: Mapping[str, Sequence[int]]) -> Figure:
     """Mean over severities, then over corruptions.
 
     Args:
-        severities: of each corruption, be they a group's or a whole benchmark's.
+        severities: corruption -> severities, for a group or a whole benchmark.
     """
     cells, by_name = _sorted_scores(severities)
     return Figure(cells, lambda scores: metrics.mean_performance_under_corruption(by_name(scores)))
@@ -79,7 +79,7 @@ def retention_figure(severities: Mapping[str, Sequence[int]]) -> Figure:
     """Retention of that mean."""
     mean = mean_figure(severities)
     return Figure(
-        (CLEAN, *mean.cells) if mean.cells else (),  # hold-outs alone have no mean
+        (CLEAN, *mean.cells) if mean.cells else (),  # there is no mean of hold-outs alone
         lambda scores: metrics.retention(mean.formula(scores), scores[CLEAN]),
     )
 
@@ -93,15 +93,15 @@ def worst_figure(severities: Mapping[str, Sequence[int]]) -> Figure:
 def headline_figures(scope: Scope, task: str, classes: int) -> dict[str, Figure]:
     """The figures of the summary's head, by their names in results.json.
 
-    'mean', 'retention' and 'worst' (the corruption with the lowest mean) are there always.
+    'mean', 'retention' and 'worst' (the corruption with the lowest mean) are always included.
 
     Args:
-        scope: what was to be evaluated.
-        task: 'segmentation', 'detection' (adds mPC and rPC, and the same over the usual 15 types
-            where the scope has them all) or 'classification' (adds the mean over the 16 types of
-            FAN's Table 12 and its retention where the scope has them all).
-        classes: number of classes; corruption errors, which divide by AlexNet's on ImageNet, are
-            added for classification with 1000, where the scope has the 15 corruptions they need.
+        scope: the requested cells.
+        task: 'segmentation', 'detection' (adds mPC and rPC, also over the usual 15 types if the scope
+            contains them all) or 'classification' (adds the mean and retention over the 16 types of
+            FAN's Table 12 if the scope contains them all).
+        classes: number of classes; corruption errors, which are relative to AlexNet's on ImageNet, are
+            added for classification with 1000 classes if the scope contains the 15 corruptions required.
     """
     severities = scope.benchmark.severities
     figures = {
@@ -114,7 +114,7 @@ def headline_figures(scope: Scope, task: str, classes: int) -> dict[str, Figure]
     fifteen = dict.fromkeys(metrics.ALEXNET_ERRORS, SEVERITIES)
     cells, by_name = _sorted_scores(fifteen)
     if set(cells) <= set(scope.cells):
-        if task == 'detection' and severities.keys() != fifteen.keys():  # else mPC is that already
+        if task == 'detection' and severities.keys() != fifteen.keys():  # else equal to mPC
             figures |= {'mPC_15': mean_figure(fifteen), 'rPC_15': retention_figure(fifteen)}
         if task == 'classification' and classes == 1000:
             figures['mCE'] = Figure(cells, lambda s: metrics.mean_corruption_error(by_name(s)))
@@ -139,11 +139,11 @@ def summarize(
     """The 'summary' of results.json.
 
     Args:
-        scope: what was to be evaluated.
-        scores: per finished cell its score, per cent.
+        scope: the requested cells.
+        scores: finished cell -> score in per cent.
         task: see `headline_figures`.
         classes: see `headline_figures`.
-        draws: resampled scores per cell, for intervals.
+        draws: cell -> resampled scores, for intervals.
     """
     benchmark = scope.benchmark
     corruptions = {}

@@ -70,8 +70,8 @@ __all__ = ['ON_ERROR', 'RobustnessSweep', 'check_options']
 class RobustnessSweep:
     """Evaluate a model on clean images and on every cell of a corruption benchmark.
 
-    Arguments are not modified. With torch.distributed, every rank creates and runs the sweep; rank 0
-    decides which cells to evaluate, computes the metrics and writes the files.
+    The arguments are not modified. With torch.distributed, every rank creates and runs the sweep; rank 0
+    determines which cells to evaluate, computes the metrics and writes the files.
 
     Examples:
         >>> sweep = RobustnessSweep(model, test_dataloader, test_evaluator, work_dir='robustness')
@@ -82,15 +82,15 @@ class RobustnessSweep:
         model: a model with mmengine's ``test_step``, with its weights loaded, on its device.
         dataloader: loader of the clean test set, or its config.
         evaluator: an mmengine Evaluator, a metric or a list of metrics, or their config. The scores
-            are those that its ``evaluate`` returns; one of them must come from a metric in
-            `fan_mm.evaluation.scores.KNOWN_METRICS`, or have the name of a score that is better
-            when higher.
+            are those that its ``evaluate`` returns; at least one must come from a metric in
+            `fan_mm.evaluation.scores.KNOWN_METRICS`, or have the name of a common score that is
+            better when higher.
         benchmark: a key of `fan_mm.corruptions.BENCHMARKS`; None for the dataset's own.
         protocol: name of the protocol if it is not a benchmark, such as a real condition.
         corruptions: names or groups, None for all of the benchmark.
         severities: 1 to 5, None for all of the benchmark.
         corrupted_root: folder of corrupted images; None corrupts on the fly.
-        seed: base seed of corruptions on the fly, by default 0; for existing files it must match theirs.
+        seed: base seed of corruptions on the fly, by default 0; must match that of existing files.
         channel_order: channel order for the corruptions: 'rgb' (physically correct), or
             'bgr-as-rgb' (red and blue swapped, as for the published FAN and COCO-C numbers);
             None for that of the benchmark.
@@ -99,19 +99,19 @@ class RobustnessSweep:
             None writes nothing.
         overwrite: discard earlier results in ``work_dir``.
         on_error: what to do if a cell fails: 'retry' it once, then skip it; 'skip' it; 'stop'.
-        fp16: evaluate under autocast, as mmengine's ``test_cfg=dict(fp16=True)``; in bfloat16 on a
+        fp16: evaluate under autocast, like mmengine's ``test_cfg=dict(fp16=True)``; in bfloat16 on a
             CPU.
         model_info: for the results: 'name', 'config', 'checkpoint', and 'config_sha256' and
-            'checkpoint_sha256', which identify the cells in ``work_dir`` as those of this
-            model. By default the hash of the weights does, and changes of the pipeline go unnoticed.
-        image_cache: where to keep each image, as it is in the pipeline before the corruption, for
-            all cells: 'auto', 'off' or a folder (`fan_mm.evaluation.loading.image_cache`). It does
-            not change results, and is removed at the end.
+            'checkpoint_sha256', which identify this model's cells in ``work_dir``. By default, only
+            the hash of the weights identifies them, and changes of the pipeline are not detected.
+        image_cache: where to cache each image, in its state before the corruption, for all cells:
+            'auto', 'off' or a folder (`fan_mm.evaluation.loading.image_cache`). The cache does not
+            affect results, and is removed at the end.
         save_images: number of samples whose images are saved; needs ``paint`` and ``work_dir``.
         paint: see `fan_mm.evaluation.gallery.Gallery`.
         calibration: also measure ECE, NLL and Brier score in every cell (classification, segmentation).
-        fit_on: dataset of labelled clean images, read like the evaluated ones but disjoint from
-            them: a temperature is fitted on it, and calibration is measured with and without it.
+        fit_on: dataset of labelled clean images to fit a temperature on, loaded like the evaluated
+            images but disjoint from them; calibration is then measured with and without it.
         audit_colours: number of clean images that the audit also evaluates with red and blue swapped.
 
     Raises:
@@ -201,7 +201,7 @@ class RobustnessSweep:
             lambda: self._on_this_machine(listing()),
             'copy the same data to all',
         )
-        self.dataset_sha256: str | None = None  # known where the store is opened, on rank 0
+        self.dataset_sha256: str | None = None  # set on rank 0, when the store is opened
         self._on_rank_0(lambda: self._open(infos, listing(), overwrite))
 
     def run(self) -> dict[str, Any]:
@@ -312,7 +312,7 @@ class RobustnessSweep:
         sizes = [bisect.bisect_left(self.samples, size) for size in sizes]
         metainfo = metainfo_of(dataset)
         set_metainfo(self.evaluator, with_sizes(metainfo, sizes))
-        # of mmdet's datasets with classes of their own it is a list: no classes stand for all
+        # For mmdet's concatenated datasets with different classes it is a list, and no classes apply to all.
         self.metainfo = metainfo if isinstance(metainfo, Mapping) else {}
         self.parts = parts_of(self.evaluator, sizes)
         infos = sample_infos(dataset, self.samples)
@@ -321,7 +321,7 @@ class RobustnessSweep:
                 f'the samples have another image ({", ".join(others)}), which stays clean: only that of '
                 'img_path is corrupted'
             )
-        # Not their annotations, which a dataset keeps much more tightly.
+        # Without the annotations, which the dataset stores much more compactly.
         self.infos: list[dict[str, Any]] = [
             {name: info.get(name) for name in ('img_path', 'img_id')} for info in infos
         ]
@@ -403,7 +403,7 @@ class RobustnessSweep:
     def _on_rank_0(self, function: Callable[[], Any]) -> Any:
         """Call a function on rank 0 alone; every rank gets what it returns, or its InputError.
 
-        A full disk or a read-only folder is one, too: what is stored already stays.
+        This includes a full disk or a read-only folder; stored cells are kept.
         """
         return by_rank_0(function, self.work_dir or '')
 
@@ -422,12 +422,12 @@ class RobustnessSweep:
                 loader = iter(self.loader([cell, *queue]))
             parts: Any = self.gathering.gather(self.own_part.evaluate(cell, loader, progress))
             outcome = self._on_rank_0(partial(self.recording.record, cell, parts))
-            del parts  # masks of thousands of images, while the next cell's come
+            del parts  # free masks of thousands of images before the next cell
             progress.end_cell(cell, outcome.done, str(outcome))
             if outcome.done:
                 done.append(cell)
                 continue
-            loader = None  # ranks have stopped at different batches
+            loader = None  # ranks have stopped at different batches, so start anew
             if self.on_error == 'stop':
                 break
             if not done and queue:
@@ -450,7 +450,7 @@ class RobustnessSweep:
         """Evaluate a few clean images with red and blue swapped, on every rank alike."""
         places = spread(len(self.samples), self.audit_colours)
         return exchanged_in_some(
-            places,  # the clean cell's samples come first
+            places,  # the first samples are those of the clean cell
             model=self.model,
             dataset=self.dataset,
             loader=self.clean_loader,

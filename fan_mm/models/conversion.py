@@ -1,7 +1,7 @@
 """Turning a released file into a checkpoint in OpenMMLab's layout, every key accounted for.
 
-Backbones read official files as they are (`fan_mm.models.checkpoints`); whole models cannot, as
-their heads belong to mmpretrain, mmseg and mmdet.
+Backbones load official files directly (`fan_mm.models.checkpoints`); whole models cannot, because
+their heads are those of mmpretrain, mmseg and mmdet.
 """
 
 import dataclasses
@@ -41,15 +41,15 @@ _MMDET_1_PARTS = ('bbox_head.', 'mask_head.')
 
 @dataclasses.dataclass
 class Conversion:
-    """A converted checkpoint, and what became of every key of its source.
+    """A converted checkpoint, and how every key of its source was used.
 
     Attributes:
         state_dict: in the layout of mmpretrain's ImageClassifier, mmseg's EncoderDecoder or an
             mmdet detector.
         backbone: the backbone's config.
-        names: for every key of the source the keys made from it; none if it was left out.
-        remarks: what a config must say about the rest, a line each.
-        part: of the source that was converted, such as 'state_dict_ema'; '' for all of it.
+        names: for every key of the source, the keys made from it; empty if it was left out.
+        remarks: settings that a config must contain to use the checkpoint, one per line.
+        part: the part of the source that was converted, such as 'state_dict_ema'; '' for all of it.
     """
 
     state_dict: dict[str, Tensor] = dataclasses.field(default_factory=dict)
@@ -86,19 +86,19 @@ def convert(
 ) -> Conversion:
     """Convert a released backbone, classifier, segmentor or detector.
 
-    Of NVIDIA TAO's models other than classifiers the backbone alone: their heads are those of other
-    toolkits.
+    Of NVIDIA TAO's models other than classifiers, only the backbone is converted, because their heads
+    come from other toolkits.
 
     Args:
-        checkpoint: what the file holds.
-        weights: 'ema', 'model' or None (EMA weights where the file has them).
-        prefix: the part of the file to convert, such as ``student``; by default the FAN is searched for.
+        checkpoint: the loaded content of the file.
+        weights: 'ema', 'model' or None (EMA weights if the file has them).
+        prefix: the part of the file to convert, such as ``student``; by default the FAN is located automatically.
 
     Raises:
-        InputError: it holds no FAN of a released size, or several; keys are missing or unknown.
+        InputError: it holds no FAN of a released size, or several; or keys are missing or unknown.
     """
     tree = WeightTree(checkpoint, prefix)
-    assert isinstance(checkpoint, Mapping)  # it has become a tree
+    assert isinstance(checkpoint, Mapping)  # a WeightTree could be built from it
     root = model_around(tree, find_fan(tree, weights, KINDS))
     state = tree.below(root)
     before = 'backbone.' if below('backbone.', state) else ''
@@ -136,17 +136,17 @@ def classifier_state(
     """The averaged or the plain weights of a classifier under mmpretrain's names.
 
     Args:
-        content: of the file: a training of ours or of mmpretrain (which with an EMAHook has the
-            averaged weights in ``state_dict`` and the plain ones in ``ema_state_dict``), a released
-            file, or one that has only one kind.
+        content: the loaded file: a training checkpoint of ours or of mmpretrain (with an EMAHook,
+            ``state_dict`` holds the averaged weights and ``ema_state_dict`` the plain ones), a
+            released file, or one with only one kind of weights.
         weights: 'ema' or 'model'.
-        model: what they are for; None for any classifier with a FAN backbone.
+        model: the model to load; None for any classifier with a FAN backbone.
 
     Returns:
-        The weights, and which they are: the only kind there is if the wanted one is not there.
+        The weights and their kind, which is the other one if the file lacks the wanted kind.
 
     Raises:
-        InputError: no weights, or not a classifier's.
+        InputError: there are no weights, or they are not those of a classifier.
     """
     order = sorted(KINDS, key=weights.__ne__)
     tree = WeightTree(content)
@@ -166,7 +166,7 @@ def _names(state: Mapping[str, Tensor], config: Mapping) -> dict[str, str]:
     kept = {key: key for key in state if not key.endswith(DERIVED)}
     if 'out_type' not in config:
         return kept
-    renamed = with_final_norm(kept)  # a mapping of new names to old ones
+    renamed = with_final_norm(kept)  # maps new names to old ones
     return {old: new for new, old in renamed.items() if not re.match(r'norm\d\.', new)}
 
 
@@ -197,7 +197,7 @@ def _backbone_config(state: Mapping[str, Tensor], heads: bool) -> dict:
         elif anatomy.family == 'FANHybrid':
             config |= dict(out_indices=(0, 1, 2, 3), paired_frequencies=False)
         else:
-            last = anatomy.depths[-1]  # spec 7.3 names the taps of the one registered size
+            last = anatomy.depths[-1]  # spec 7.3 gives the taps for the registered size only
             config |= dict(out_indices=(4, 7, 11, last), paired_frequencies=False)
         if 'learnable_downsample.weight' in ours:
             config |= dict(last_stage_channels=len(ours['learnable_downsample.weight']))
@@ -214,9 +214,9 @@ def _backbone_config(state: Mapping[str, Tensor], heads: bool) -> dict:
 def _convert_segformer_head(heads: Mapping[str, Tensor], conversion: Conversion) -> None:
     """Official SegFormer head (spec 7.4) to mmseg's ``SegformerHead(act_cfg=None)``.
 
-    mmseg has a batch norm behind each of the four projections where the official head has none:
-    it gets the projection's bias and otherwise the values with which it changes nothing in
-    evaluation. (Training would go on with normalised projections, as mmseg trains this head.)
+    mmseg has a batch norm after each of the four projections; the official head has none. The norm
+    gets the projection's bias and otherwise values that make it an identity in evaluation. (Further
+    training would normalise the projections, as mmseg trains this head.)
     """
     head = 'decode_head'
     for key, value in heads.items():
@@ -237,13 +237,13 @@ def _convert_segformer_head(heads: Mapping[str, Tensor], conversion: Conversion)
                 made = {f'{conv}.bn.bias': value}
             else:
                 raise InputError(f'the checkpoint has unknown {key}')
-        elif name == 'linear_fuse.conv.weight':  # inputs in the order c4..c1, mmseg's is c1..c4
+        elif name == 'linear_fuse.conv.weight':  # official input order is c4..c1, mmseg's is c1..c4
             made = {f'{head}.fusion_conv.conv.weight': torch.cat(value.chunk(4, 1)[::-1], 1)}
         elif part == 'linear_fuse':
             made = {f'{head}.fusion_conv.{rest}': value}
         elif part == 'linear_pred':
             made = {f'{head}.conv_seg.{rest}': value}
-        elif part == 'conv_seg':  # inherited by the official head, never used
+        elif part == 'conv_seg':  # the official head inherits it and never uses it
             made = {}
         else:
             raise InputError(f'the checkpoint has unknown {key}')
@@ -280,7 +280,8 @@ def _keep_detector_parts(heads: Mapping[str, Tensor], conversion: Conversion) ->
     """Pyramid and heads of an official two-stage detector (spec 8.3): mmdet 2's names are mmdet 3's.
 
     Raises:
-        InputError: parts of mmdet 1, of another detector, or a pyramid that fits another backbone.
+        InputError: the parts are those of mmdet 1 or of another detector, or the pyramid fits another
+            backbone.
     """
     for key, value in heads.items():
         if key.startswith(_MMDET_1_PARTS):
@@ -324,14 +325,14 @@ def convert_file(
     """Convert a file or address; the target appears whole or not at all.
 
     Args:
-        source: path or http(s) address of the released checkpoint.
+        source: path or http(s) URL of the released checkpoint.
         target: file to write, ``dict(state_dict, meta)``.
         weights: see `convert`.
         prefix: see `convert`.
 
     Raises:
-        InputError: as `convert`, naming the source; it cannot be read safely; or the target is a
-            folder or the source itself.
+        InputError: as `convert`, with the source's name; the source cannot be read safely; or the
+            target is a folder or the source itself.
     """
     if os.path.isdir(target):
         raise InputError(f'{target} is a folder: give a file name')
@@ -345,12 +346,12 @@ def convert_file(
     meta = dict(converted_from=os.path.basename(source), backbone=conversion.backbone)
     old = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     if all(made in ((), (key,)) for key, made in conversion.names.items()):
-        # in our names already, so trained here with whatever options, or converted before
+        # Already in our names: trained with fan_mm, possibly with other options, or converted before.
         meta['backbone'] = old.get('backbone') if isinstance(old, Mapping) else None
-    if isinstance(old, Mapping) and 'CLASSES' in old:  # mmseg and mmdet below 1.0 and 3.0
+    if isinstance(old, Mapping) and 'CLASSES' in old:  # mmseg before 1.0, mmdet before 3.0
         names = dict(classes=old['CLASSES'], palette=old.get('PALETTE'))
         meta['dataset_meta'] = {key: value for key, value in names.items() if value is not None}
-    # an open file: torch's own complaint of a folder that it cannot write is no OSError
+    # Pass an open file: for a folder it cannot write, torch.save raises something other than OSError.
     with whole_file(target) as aside, open(aside, 'wb') as file:
         torch.save(dict(state_dict=conversion.state_dict, meta=meta), file)
     return conversion

@@ -10,19 +10,19 @@ from fan_mm.errors import InputError
 class MixupCutmix:
     """Mix every batch, image i with image B - 1 - i, by mixup or by cutmix with one ratio for all.
 
-    mmpretrain finds it by its full name: ``train_cfg=dict(augments=dict(
-    type='fan_mm.models.mixing.MixupCutmix'))``. Draws from NumPy's global generator, as timm's
-    collating does.
+    Configure it in mmpretrain by its full name: ``train_cfg=dict(augments=dict(
+    type='fan_mm.models.mixing.MixupCutmix'))``. Uses NumPy's global generator, like timm's collate
+    function.
 
     Mixup: Zhang et al., ICLR 2018. Cutmix: Yun et al., ICCV 2019.
 
     Args:
-        mixup_alpha: of the Beta distribution of mixup's ratio.
-        cutmix_alpha: the same for cutmix.
-        switch_prob: probability of cutmix.
+        mixup_alpha: alpha of the Beta distribution of mixup's ratio.
+        cutmix_alpha: alpha of the Beta distribution of cutmix's ratio.
+        switch_prob: probability of cutmix instead of mixup.
 
     Raises:
-        InputError: an alpha that is not positive, or no probability.
+        InputError: an alpha is not positive, or ``switch_prob`` is not a probability.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class MixupCutmix:
     def __call__(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Mix images (B, 3, H, W), floats, and targets (B, K) of any type."""
         targets = targets.float()
-        np.random.rand()  # timm decides here whether to mix at all: always
+        np.random.rand()  # timm draws here whether to mix at all; with this recipe, always
         cut = np.random.rand() < self.switch_prob
         alpha = self.cutmix_alpha if cut else self.mixup_alpha
         ratio = float(np.random.beta(alpha, alpha))

@@ -11,7 +11,7 @@ _FILLS = {'uniform_', 'normal_', 'erfinv_', 'mul_', 'add_', 'clamp_', 'fill_', '
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves tensors of the meta device as they are, where PyTorch would reason on shapes in Python."""
+    """Skips initialisation of tensors on the meta device, which PyTorch runs slowly in Python."""
 
     def __torch_function__(
         self,

@@ -1,7 +1,7 @@
 """Where in a file a model's weights lie, under whatever containers and prefixes.
 
-A checkpoint is a tree of names: timm, mmengine, Lightning, TAO, torch.compile, DDP and people's own
-trainers each put the same network below other ones. So it is searched for by its own names.
+A checkpoint is a tree of names: timm, mmengine, Lightning, TAO, torch.compile, DDP and custom trainers
+each store the same network below different prefixes. It is therefore located by its parameter names.
 """
 
 import re
@@ -15,12 +15,12 @@ from torch import Size, Tensor
 from fan_mm.errors import InputError
 
 KINDS = ('ema', 'model')
-# Names that say nothing about which network lies below them: of DDP, torch.compile, FSDP, activation
+# Prefixes that do not identify a network: those of DDP, torch.compile, FSDP and activation
 # checkpointing.
 WRAPPERS = ('module', '_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module')
 CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'module', 'network', 'net', 'weights')
 _AVERAGE = re.compile(r'(.*_)?ema(_.*)?')
-# What the states of optimizers and schedulers have.
+# Keys of optimizer and scheduler states.
 _NO_WEIGHTS = ('param_groups', '_last_lr')
 
 
@@ -31,8 +31,8 @@ class WeightTree:
     """All tensors of a checkpoint by their paths, such as ``state_dict.module.head.weight``.
 
     Args:
-        content: what the file holds.
-        prefix: look only below this name, which may stand below containers; None for everywhere.
+        content: the loaded content of the file.
+        prefix: search only below this name, which may itself be nested; None searches everywhere.
 
     Attributes:
         tensors: path to tensor.
@@ -92,11 +92,10 @@ class WeightTree:
     def unwrap_parts(self, own: Iterable[str] = ()) -> None:
         """Drop wrappers from within names, as of ``backbone._orig_mod.stem.weight``.
 
-        Also from before some names, as of ``module.backbone.stem.weight``, where others of the same model
-        have none.
+        Also if only some names of a model have them, such as ``module.backbone.stem.weight``.
 
         Args:
-            own: names of the tensors that are searched for; the wrappers among them stay.
+            own: names of the tensors to find; wrapper prefixes in these names are kept.
         """
         own = set(own)
         wrappers = set(WRAPPERS).difference(*(name.split('.') for name in own))
@@ -121,7 +120,7 @@ class WeightTree:
                 for path in self.tensors
                 if path.startswith(place)
             }
-            if len(set(paths.values())) < len(paths):  # two models, or two states of one
+            if len(set(paths.values())) < len(paths):  # two models, or two states of one model
                 continue
             self._dicts = {
                 paths.get(path, path): d if paths.get(path, path).startswith(d) else place
@@ -175,13 +174,14 @@ class WeightTree:
         """The one place that is meant, of those where weights fit best.
 
         Args:
-            scores: of the places, the higher the better.
-            weights: 'ema' or 'model' to insist on one kind.
-            prefer: the kinds in the order in which they are wanted where both fit as well.
-            ask: how to say which, where ``{place}`` stands for a place's name.
+            scores: score of each place; higher is better.
+            weights: 'ema' or 'model' to require one kind.
+            prefer: kinds in order of preference, if both fit equally well.
+            ask: advice for the error about several candidates; ``{place}`` stands for a place's name.
 
         Raises:
-            InputError: no such kind, none of it in the file, or nothing says which of several.
+            InputError: unknown kind, no weights of that kind in the file, or several candidates fit
+                equally well.
         """
         if weights not in (None, *KINDS):
             raise InputError(f"weights must be 'ema' or 'model', not {weights!r}")
@@ -215,7 +215,7 @@ class WeightTree:
         """The dicts with most of the tensors, with the wrappers in front of their names.
 
         Returns:
-            Place to a score for `choose`, higher for the larger; no two are equal.
+            Place to its score for `choose`: the larger the network, the higher; all are different.
         """
         places = Counter(
             place + wrapped[0]

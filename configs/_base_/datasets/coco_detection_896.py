@@ -1,5 +1,5 @@
 # COCO 2017, boxes only, at the paper's sizes for FAN-ViT: 640x640 to 896x896, tested at 896x896
-# (appendix A.2). The aspect ratio is kept: the longer side is that long.
+# (appendix A.2). The aspect ratio is kept: these are the lengths of the longer side.
 _base_ = './coco_instance.py'
 
 train_pipeline = [

@@ -1,9 +1,9 @@
-# Foggy Cityscapes in its densest fog, beta 0.02, with the labels of Cityscapes; otherwise as Cityscapes.
-# Without `conditions`, all three fogs are read: each scene three times.
+# Foggy Cityscapes with its densest fog, beta 0.02, and the labels of Cityscapes; otherwise like Cityscapes.
+# Without `conditions`, all three densities are read: each scene three times.
 _base_ = ['./cityscapes_1024x1024.py']
 dataset_type = 'FoggyCityscapesDataset'
 data_root = 'data/foggy_cityscapes/'
-cityscapes = '../cityscapes'  # from data_root; its labels as trainIds or labelIds
+cityscapes = '../cityscapes'  # relative to data_root; labels as trainIds or labelIds
 
 dataset = dict(
     _delete_=True,

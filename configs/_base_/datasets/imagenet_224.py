@@ -1,6 +1,6 @@
-# ImageNet-1k as mmpretrain reads it (data/imagenet/{train,val}/CLASS/*), with the augmentation of the
-# FAN recipe (timm's): random resized crop by a filter drawn at random, RandAugment
-# rand-m9-mstd0.5-inc1, erasing with noise pixels. Test: short side 224, centre crop 224.
+# ImageNet-1k in mmpretrain's layout (data/imagenet/{train,val}/CLASS/*), with the augmentation of the
+# FAN recipe (timm's): random resized crop with random interpolation, RandAugment
+# rand-m9-mstd0.5-inc1, random erasing with noise pixels. Test: short side 224, centre crop 224.
 default_scope = 'mmpretrain'
 dataset_type = 'ImageNet'
 data_root = 'data/imagenet/'

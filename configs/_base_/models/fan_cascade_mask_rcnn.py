@@ -1,5 +1,5 @@
-# Cascade Mask R-CNN on a FAN-Hybrid, as in the official detection code (spec 8.3): three box heads of
-# four convolutions and one linear layer, regressing boxes of each class by their GIoU.
+# Cascade Mask R-CNN with FAN-Hybrid, as in the official detection code (spec 8.3): three box heads of
+# four convolutions and one linear layer, with class-specific box regression and GIoU loss.
 _base_ = './fan_mask_rcnn.py'
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(

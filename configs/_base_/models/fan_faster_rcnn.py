@@ -1,5 +1,5 @@
-# FAN-ViT with Faster R-CNN (FAN paper, appendix A.2). Its maps all have stride 16: ViTDet's simple
-# feature pyramid makes the five levels from the last one.
+# FAN-ViT with Faster R-CNN (FAN paper, appendix A.2). All its maps have stride 16, so ViTDet's simple
+# feature pyramid computes the five levels from the last one.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 data_preprocessor = dict(
     type='DetDataPreprocessor',
@@ -18,8 +18,8 @@ model = dict(
         norm_cfg=norm_cfg,
         drop_path_rate=0.3,
         with_cp=True,
-        # ImageNet weights, NVIDIA's file as it was released; None: random weights. The official
-        # recipes start from the plain weights, not from their moving average.
+        # ImageNet weights: NVIDIA's released file; None: random weights. The official recipes start
+        # from the plain weights, not from their moving average.
         init_cfg=dict(type='Pretrained', checkpoint=None, weights='model'),
     ),
     neck=dict(type='SimpleFeaturePyramid', in_channels=384, out_channels=256, num_outs=5),

@@ -17,8 +17,8 @@ model = dict(
         arch='small',
         out_indices=(0, 1, 2, 3),
         norm_cfg=norm_cfg,
-        # ImageNet weights, NVIDIA's file as it was released; None: random weights. The official
-        # recipes start from the plain weights, not from their moving average.
+        # ImageNet weights: NVIDIA's released file; None: random weights. The official recipes start
+        # from the plain weights, not from their moving average.
         init_cfg=dict(type='Pretrained', checkpoint=None, weights='model'),
     ),
     decode_head=dict(
@@ -29,10 +29,10 @@ model = dict(
         dropout_ratio=0.1,
         num_classes=19,
         norm_cfg=norm_cfg,
-        # no ReLU behind the projections, as in FAN's own code; mmseg's batch norm there stays
+        # no ReLU after the projections, as in FAN's own models; mmseg's batch norm is kept
         act_cfg=None,
         align_corners=False,
-        init_cfg=None,  # the last convolution starts as PyTorch's do, as in FAN's own code
+        init_cfg=None,  # PyTorch's default for the last convolution, as in FAN's own models
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
     ),
     train_cfg=dict(),

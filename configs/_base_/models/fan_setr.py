@@ -1,6 +1,6 @@
 # FAN-ViT with SETR's progressive upsampling decoder (SETR-PUP). The FAN paper names SETR for FAN-ViT
-# (appendix A.2) but no config was released: the decoder has mmseg's SETR-PUP options for Cityscapes,
-# the taps are those of the official segmentation copy of FAN-ViT small.
+# (appendix A.2) but no config was released: the decoder uses mmseg's SETR-PUP options for Cityscapes,
+# the output indices are those of the official segmentation version of FAN-ViT small.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 data_preprocessor = dict(
     type='SegDataPreProcessor',
@@ -19,13 +19,13 @@ model = dict(
         arch='small',
         out_indices=(4, 7, 11, 12),  # 12 of 12 blocks: after class attention
         norm_cfg=norm_cfg,
-        # ImageNet weights, NVIDIA's file as it was released; None: random weights. The official
-        # recipes start from the plain weights, not from their moving average.
+        # ImageNet weights: NVIDIA's released file; None: random weights. The official recipes start
+        # from the plain weights, not from their moving average.
         init_cfg=dict(type='Pretrained', checkpoint=None, weights='model'),
     ),
     decode_head=dict(
         type='SETRUPHead',
-        in_channels=384,  # stride 16, as all four maps
+        in_channels=384,  # stride 16, like all four maps
         in_index=3,
         channels=256,
         num_classes=19,

@@ -1,5 +1,5 @@
-# SegFormer's all-MLP decoder as mmseg has it, for CamVid: the same over every backbone, which the config adds
-# with the channels of its four maps.
+# mmseg's implementation of SegFormer's all-MLP decoder, for CamVid. It is the same for every backbone; configs
+# add the backbone and the channels of its four maps.
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     type='EncoderDecoder',

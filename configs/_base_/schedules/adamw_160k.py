@@ -2,9 +2,9 @@
 # 160000 iterations x 8 crops / 2975 training pictures = 430 epochs.
 # Learning rate at iteration t (mmcv's poly policy and its linear warm-up, multiplied):
 #     6e-5 * (1 - t / 160000) * min(1, 1e-6 + (1 - 1e-6) * t / 1500)
-# mmengine counts the last step of a schedule inside it, hence `end` is one more than the length.
-# Parameters whose name contains `norm` are not decayed, those of the heads learn 10x faster; where
-# both match, mmengine takes `head` (equal length, first in the alphabet), as mmcv did.
+# mmengine includes the last step in a schedule, hence `end` is one more than the length.
+# Parameters whose name contains `norm` have no weight decay, and those of the heads a 10x higher learning
+# rate; if both match, mmengine uses `head` (equal length, first in the alphabet), as mmcv did.
 max_iters = 160000
 warmup_iters = 1500
 
@@ -27,7 +27,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # two or more are kept, so that a kill while one is written leaves a whole one to resume from
+    # keep at least two, so that a run killed during a save can resume from the other one
     checkpoint=dict(
         type='CheckpointHook', by_epoch=False, interval=4000, max_keep_ckpts=3, save_best='mIoU'
     ),

@@ -3,13 +3,13 @@
 #     e < w:    1e-6 + e * (lr - 1e-6) / w
 #     e < 300:  1e-6 + (lr - 1e-6) * (1 + cos(pi * e / 300)) / 2
 #     else:     1e-6
-# Every config says the batch per GPU, the GPUs and the nodes that its learning rate is for; on another
-# number training says so, and `tools/train.py --auto-scale-lr` scales it.
+# Every config specifies the batch size per GPU and the numbers of GPUs and nodes for its learning rate; with
+# other numbers, training logs a message, and `tools/train.py --auto-scale-lr` scales the learning rate.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     loss_scale='dynamic',
     optimizer=dict(type='AdamW', lr=4e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
-    # no decay for vectors and biases, nor for the class token; temperatures are decayed
+    # no weight decay for vectors, biases and the class token; temperatures have weight decay
     paramwise_cfg=dict(
         flat_decay_mult=0.0, bias_decay_mult=0.0, custom_keys=dict(cls_token=dict(decay_mult=0.0))
     ),
@@ -40,7 +40,7 @@ default_hooks = dict(
     visualization=dict(type='VisualizationHook', enable=False),
 )
 custom_hooks = [
-    # decay 0.99992 of weights and buffers at every step; validated and saved as the model's weights
+    # EMA of weights and buffers with decay 0.99992, validated and saved as the model's weights
     dict(type='EMAHook', momentum=8e-5, update_buffers=True, priority='ABOVE_NORMAL'),
     dict(type='BroadcastBuffersHook'),  # batch norms are not synchronised
     dict(type='EpochSeedHook'),

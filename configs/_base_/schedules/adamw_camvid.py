@@ -1,4 +1,4 @@
-# Our own schedule, for one GPU and random weights: 1600 iterations of 8 crops, 35 epochs of CamVid's 367 pictures.
+# Our own schedule, for one GPU and random weights: 1600 iterations of 8 crops, 35 epochs of CamVid's 367 images.
 max_iters = 1600
 warmup_iters = 100
 
@@ -28,4 +28,4 @@ default_hooks = dict(
 )
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)
-from_scratch = True  # random weights are meant: no warning
+from_scratch = True  # random weights are intended: no warning

@@ -1,5 +1,5 @@
-# COCO's 2x schedule of FAN-ViT (FAN paper, appendix A.2): 24 epochs, divided by 10 after 16 and 22;
-# the rest as for the other detectors.
+# COCO's 2x schedule of FAN-ViT (FAN paper, appendix A.2): 24 epochs, learning rate divided by 10 after
+# 16 and 22; otherwise as for the other detectors.
 _base_ = './adamw_coco_3x.py'
 max_epochs = 24
 param_scheduler = [

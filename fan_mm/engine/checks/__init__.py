@@ -1,5 +1,5 @@
 """Checks of what third-party configs refer to, before a job starts: datasets, their files, loaders, models.
 
-`fan_mm.engine.config_checks` asks them all, and those of one task: `classification_checks`, `detection_checks`.
-A ``place`` is where something stands in the config: an error's line begins with it.
+`fan_mm.engine.config_checks` runs them all, and those of one task: `classification_checks`, `detection_checks`.
+A ``place`` is a key in the config, with which the error message begins.
 """

@@ -14,7 +14,7 @@ def check_storage(place: str, cfg: Mapping) -> None:
     """Check the name of the storage backend of a dataset, a transform or a metric.
 
     Raises:
-        InputError: none is registered by it.
+        InputError: no backend is registered under this name.
     """
     arguments = cfg.get('backend_args')
     name = arguments.get('backend') if isinstance(arguments, Mapping) else None
@@ -28,7 +28,7 @@ def check_decoder(place: str, cls: Any, step: Mapping) -> None:
     """Check that the decoder with which one of mmcv's loaders reads images is installed.
 
     Raises:
-        InputError: it is not, of which mmcv says that None has no attribute.
+        InputError: it is not installed, for which mmcv only reports that None has no attribute.
     """
     if not any(base_named(cls, name, 'mmcv') for name in ('LoadImageFromFile', 'LoadAnnotations')):
         return

@@ -21,13 +21,13 @@ def check_class_labels(place: str, dataset: Any, number: int | None) -> None:
 
     Args:
         place: where the dataset stands in the config.
-        dataset: for which `reads_json` holds, built lazily.
-        number: of classes that the model tells apart; None where its config does not say, or for a retriever,
-            which is tested on others.
+        dataset: a lazily built dataset for which `reads_json` is true.
+        number: the model's number of classes; None if its config does not specify it, or for a retriever, which
+            is tested on other classes.
 
     Raises:
-        InputError: a label is no class, or is there twice; labels are lists of a value for each class, which
-            mmpretrain would take for the numbers of classes 0 and 1.
+        InputError: a label is not a class, or occurs twice; or labels are lists with a value per class, which
+            mmpretrain would interpret as the classes 0 and 1.
     """
     samples = dataset.load_data_list()
     classes = dataset.CLASSES
@@ -44,7 +44,7 @@ def check_task_labels(place: str, dataset: Any, heads: Mapping[str, Any]) -> Non
 
     Args:
         place: where the dataset stands in the config.
-        dataset: built.
+        dataset: the built dataset.
         heads: configs of the tasks' heads.
 
     Raises:

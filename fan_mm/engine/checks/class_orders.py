@@ -14,14 +14,14 @@ def check_same_classes(training: Mapping[str, dict], evaluation: Mapping[str, di
     """Check that evaluated datasets have their classes at the positions that the model has learnt.
 
     Args:
-        training: configs of the training's datasets by their places; none where it is not known.
-        evaluation: those of a validation or a test.
+        training: place -> config of a training dataset; empty if unknown.
+        evaluation: place -> config of a validation or test dataset.
 
     Returns:
-        Lines for the log where it may be meant, or only names are exchanged.
+        Lines for the log if the difference may be intended, or only names differ.
 
     Raises:
-        InputError: the same classes in another order, which the labels follow.
+        InputError: the same classes in another order, so that the labels differ.
     """
     learnt = {
         place: classes
@@ -58,7 +58,7 @@ def names_in(checkpoint: object) -> tuple[str, ...] | None:
         return None
     told = meta.get('dataset_meta')
     if not isinstance(told, Mapping):
-        told = meta  # of mmcv 1.x
+        told = meta  # from mmcv 1.x
     names = told.get('classes') or told.get('CLASSES')
     return tuple(map(str, names)) if isinstance(names, list | tuple) else None
 
@@ -68,11 +68,11 @@ def other_order(checkpoint: object, source: str, metainfo: object) -> list[str]:
 
     Args:
         checkpoint: content of the file.
-        source: the file, for the line.
-        metainfo: of the dataset that it is tested on; a list where several have classes of their own.
+        source: the file, for the message.
+        metainfo: metainfo of the test dataset; a list if it joins several with different classes.
 
     Returns:
-        A line for the log if a class has another position: only its name may be another.
+        A line for the log if a class has another position, because possibly only the names differ.
     """
     learnt = names_in(checkpoint)
     classes = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
@@ -91,12 +91,12 @@ def other_order(checkpoint: object, source: str, metainfo: object) -> list[str]:
 def differing(own: Sequence[str], wanted: Sequence[str]) -> int | None:
     """The first position at which two lists of classes have different classes; None if they agree.
 
-    Names are compared without case, spaces and marks. Some may be synonyms: they agree, too, where no name
-    stands at another position and at most half of them are unknown to the second list.
+    Names are compared without case, spaces and punctuation. To allow for synonyms, lists also agree if no name
+    is at another position and at most half of the names are missing in the second list.
 
     Args:
         own: names in the order of the labels.
-        wanted: as many.
+        wanted: names to compare with, of the same number.
     """
     names, theirs = ([plain_name(str(name)) for name in given] for given in (own, wanted))
     pairs = enumerate(zip(names, theirs, strict=True))
@@ -109,7 +109,7 @@ def differing(own: Sequence[str], wanted: Sequence[str]) -> int | None:
 
 def _moved(classes: Sequence[str], learnt: Sequence[str]) -> str | None:
     """The first class whose position differs; None if there is none."""
-    known = set(learnt)  # two of ImageNet's have one name: it has two positions
+    known = set(learnt)  # names may be repeated: two of ImageNet's classes have the same one
     there = set(enumerate(learnt))
     return next((n for i, n in enumerate(classes) if n in known and (i, n) not in there), None)
 

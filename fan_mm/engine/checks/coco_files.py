@@ -1,7 +1,7 @@
 """COCO annotation files, checked for what mmdet and pycocotools would read without complaint.
 
-Each function goes over the file once and raises at the first annotation that would end a training or an
-evaluation, or be taken for something else than it says.
+Each function reads the annotations once and raises at the first one that would make a training or evaluation
+fail, or would be misinterpreted.
 """
 
 import functools
@@ -18,14 +18,14 @@ from fan_mm.errors import InputError
 
 @dataclass(frozen=True)
 class CocoFile:
-    """An annotation file whose images, categories and annotations can be told apart.
+    """An annotation file with valid and unique ids of images, categories and annotations.
 
     Attributes:
-        path: the file.
-        images: its entries by their id, in the file's order.
-        categories: names by their id, in the file's order.
-        annotations: its entries; None if the file has none, as that of COCO's test-dev.
-        has_info: whether it says where it comes from.
+        path: path of the file.
+        images: id -> entry, in the file's order.
+        categories: id -> name, in the file's order.
+        annotations: the entries; None if the file has none, like COCO's test-dev.
+        has_info: whether it has an 'info' entry.
     """
 
     path: Path
@@ -47,8 +47,8 @@ def read_coco(path: Path) -> CocoFile:
     """Read an annotation file as pycocotools does, and index it.
 
     Raises:
-        InputError: it is none, or an id is missing, no id, taken twice, or of another type than the one
-            that it refers to.
+        InputError: it is not a COCO file, or an id is missing, invalid, used twice, or of another type than
+            the one it refers to.
     """
     content = _parsed(path)
     images, categories = content['images'], content['categories']
@@ -88,7 +88,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     names = ('images', 'categories', 'annotations')
     lists = [content.get(name) for name in names] if isinstance(content, dict) else [None]
     if lists[-1] is None:
-        lists.pop()  # there may be none
+        lists.pop()  # annotations are optional
     if len(lists) < 2 or not all(
         isinstance(part, list) and all(isinstance(entry, dict) for entry in part) for part in lists
     ):
@@ -124,7 +124,7 @@ def _check_ids(
 def unknown_categories(file: CocoFile) -> list[str]:
     """A line for the log if objects are left out because the file does not name their category.
 
-    Where ids begin at 0 in one list and at 1 in the other, all names are wrong by one.
+    If ids begin at 0 in one list and at 1 in the other, all names are shifted by one.
     """
     annotations = file.annotations or []
     lost = [e['category_id'] for e in annotations if e['category_id'] not in file.categories]
@@ -142,11 +142,11 @@ def check_as_dataset(file: CocoFile, classes: Collection[str], masks: str | None
     Args:
         file: the annotation file.
         classes: names of the dataset's classes.
-        masks: what reads masks, if something does.
+        masks: the part of the config that reads masks, if any.
 
     Returns:
-        How many objects the dataset will have: of these classes, at least a pixel wide and high, inside
-        their image.
+        Number of objects that the dataset will have: those of these classes, at least one pixel wide and
+        high, and inside their image.
 
     Raises:
         InputError: the first annotation or image that the dataset would fail on or misunderstand.
@@ -165,7 +165,7 @@ def check_as_dataset(file: CocoFile, classes: Collection[str], masks: str | None
             continue
         ids.append(entry['id'])
         for key in ('ignore', 'iscrowd'):
-            if isinstance(entry.get(key), str):  # '0' is true
+            if isinstance(entry.get(key), str):  # the string '0' would be true
                 raise file.fault(entry, f'has {_shown(entry, key)}')
         if entry.get('ignore'):
             continue
@@ -196,11 +196,11 @@ def check_as_truth(
     Args:
         file: the annotation file.
         classes: names of the dataset's classes.
-        images: ids of the images that are evaluated; None for all of the file.
+        images: ids of the evaluated images; None for all images in the file.
         kinds: 'bbox', 'segm', 'proposal', 'proposal_fast'.
 
     Returns:
-        Lines for the log about annotations that never count.
+        Lines for the log about annotations that are always ignored.
 
     Raises:
         InputError: the first annotation that the evaluation would fail on or misunderstand.
@@ -348,7 +348,7 @@ def _check_runs(file: CocoFile, entry: dict, whole: bool) -> None:
     if isinstance(counts, str):
         return
     pixels = math.prod(size)
-    # a file has millions of runs
+    # Fast path, because a file may have millions of runs.
     whole_numbers = set(map(type, counts)) <= {int} or all(
         isinstance(run, int | float) and run % 1 == 0 for run in counts
     )

@@ -6,8 +6,8 @@ from fan_mm.engine.checks.coco_files import CocoFile
 from fan_mm.engine.checks.files import evenly
 
 _LOOKED_AT = 10_000  # annotations, evenly spaced
-_FEW = 3  # boxes that might be by chance
-_SAME = 0.1  # overlap; where objects are hidden in part, outlines may be much smaller than boxes
+_FEW = 3  # number of boxes that may be a coincidence
+_SAME = 0.1  # minimum IoU; outlines of partly hidden objects may be much smaller than their boxes
 
 
 def odd_objects(file: CocoFile, classes: Collection[str], masks: str | None) -> list[str]:
@@ -66,7 +66,7 @@ def _few_points(file: CocoFile, entries: list[dict], masks: str) -> list[str]:
         entry['id']
         for entry in entries
         if isinstance(polygons := entry.get('segmentation'), list)
-        and all(isinstance(part, list) for part in polygons)  # or it is left out before
+        and all(isinstance(part, list) for part in polygons)  # others are skipped earlier
         and not any(len(part) >= 6 and len(part) % 2 == 0 for part in polygons)
     ]
     if not lost:

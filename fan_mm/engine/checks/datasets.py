@@ -28,8 +28,8 @@ def check_names(place: str, dataset: dict) -> None:
     """Check what a dataset's config says, whether or not its files are there.
 
     Raises:
-        InputError: the class, a transform or a backend has a name that nobody has; the classes are one word,
-            which the libraries take for its letters.
+        InputError: the class, a transform or a backend is not registered; or the classes are a single string,
+            which the libraries would split into letters.
     """
     registered(DATASETS, place, dataset)
     metainfo = dataset.get('metainfo') or {}
@@ -49,7 +49,7 @@ def check_steps(place: str, pipeline: Any) -> None:
     """Check that the transforms of a pipeline's config have names of classes, and can read files.
 
     Raises:
-        InputError: nothing is registered as one of them, or as what it reads by.
+        InputError: a transform, or the backend that it reads with, is not registered.
     """
     for index, step in enumerate(steps_of(pipeline)):
         if isinstance(step, dict):
@@ -62,10 +62,10 @@ def check_steps(place: str, pipeline: Any) -> None:
 def classes_of(place: str, dataset: dict) -> tuple[str, ...] | None:
     """The names of a dataset's classes in the order of their labels, as its config or its class says.
 
-    None where neither does, or a file that is not there.
+    None if neither defines them, or if their file is missing.
 
     Raises:
-        InputError: the file of their names has an empty line, of which the libraries make a class.
+        InputError: the file of class names has an empty line, which the libraries would count as a class.
     """
     cls = registered(DATASETS, place, dataset)
     classes = (dataset.get('metainfo') or {}).get('classes')
@@ -127,7 +127,7 @@ def _is_of_unit_range(preprocessor: Any) -> bool:
     if mean is None or std is None or not np.size(mean) or not np.size(std):
         return False
     if 'type' in settings and not _is_of_library(MODELS, 'data_preprocessor', settings):
-        return False  # may scale to 1 itself
+        return False  # it may scale to [0, 1] itself
     return bool(0 < np.max(mean) <= 1 and np.max(std) < 1)
 
 
@@ -178,10 +178,10 @@ def check_dataset(place: str, dataset: dict) -> bool:
     """Check that a dataset's folders and its annotation file are there.
 
     Returns:
-        Whether they are on this machine, to be looked into.
+        Whether the files are on this machine and can be inspected.
 
     Raises:
-        InputError: one is missing, or several are given where the class takes one.
+        InputError: a file or folder is missing, or several are given for a class that takes one.
     """
     cls = registered(DATASETS, place, dataset)
     _refuse_several(place, dataset, cls)
@@ -190,8 +190,8 @@ def check_dataset(place: str, dataset: dict) -> bool:
         return False
     parameters = inspect.signature(cls).parameters
     if 'download' in parameters and dataset.get('download', True):
-        return False  # it fetches what is not there
-    home = base_named(cls, 'BaseDataset', 'mmpretrain') is not None  # takes ~/ for one
+        return False  # it downloads missing files
+    home = base_named(cls, 'BaseDataset', 'mmpretrain') is not None  # expands ~/
     hint = f'use --cfg-options {place}.data_root=FOLDER'
     if root:
         hint = f'put the dataset at {root}, or {hint}'
@@ -209,16 +209,16 @@ def _refuse_several(place: str, dataset: dict, cls: Any) -> None:
     for name in ('__init__', '_join_prefix'):
         module = getattr(getattr(cls, name, None), '__module__', '')
         if module.partition('.')[0] not in ('mmengine', 'mmseg', 'mmdet', 'mmpretrain'):
-            return  # a class of one's own may take them
+            return  # a user's own class may accept them
     prefixes = dataset.get('data_prefix')
     of_mmseg = base_named(cls, 'BaseSegDataset', 'mmseg')
     key = 'img_path' if of_mmseg else 'img' if base_named(cls, 'BaseDetDataset', 'mmdet') else None
-    if key and prefixes and isinstance(prefixes, str):  # many of mmpretrain's take one
+    if key and prefixes and isinstance(prefixes, str):  # many mmpretrain datasets take a string
         raise InputError(
             f'{place}.data_prefix is the text {prefixes!r}, but {cls.__name__} takes a dict, such as '
             f'dict({key}={prefixes!r})'
         )
-    plain = inherits(cls, 'BaseSegDataset', 'mmseg', 'load_data_list')  # else it may read others
+    plain = inherits(cls, 'BaseSegDataset', 'mmseg', 'load_data_list')  # others may read more
     if plain and prefixes and 'img_path' not in prefixes:
         raise InputError(
             f'{place}.data_prefix has {", ".join(prefixes)}, but {cls.__name__} takes img_path and seg_map_path'
@@ -241,14 +241,14 @@ def build_lazily(place: str, dataset: dict) -> Any:
         The dataset; None if its class has no way to be built without reading everything.
 
     Raises:
-        InputError: what the class says about its arguments.
+        InputError: the class rejects its arguments.
     """
     cls = registered(DATASETS, place, dataset)
     if not {'pipeline', 'lazy_init'} <= set(_parameters(cls)):
         return None
     try:
         return DATASETS.build(dict(dataset, pipeline=[], lazy_init=True))
-    except Exception:  # its fault, or that of so unusual a way to build it
+    except Exception:  # an error of the class, or lazy building is not supported
         with said_in_one_line(place, dataset):
             DATASETS.build(dataset)
         return None

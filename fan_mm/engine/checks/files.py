@@ -17,9 +17,9 @@ from fan_mm.errors import InputError
 from fan_mm.fileio import printable
 from fan_mm.images import read_header
 
-_FEW = 64  # so many files are asked for one by one
-_HEADERS = 200  # of so many images of a dataset, evenly spaced, the header is read
-_AT_ONCE = 8  # of which so many are asked for: a file system may be slow to answer
+_FEW = 64  # up to this number, files are checked one by one
+_HEADERS = 200  # number of images, evenly spaced over a dataset, whose headers are read
+_AT_ONCE = 8  # headers read in parallel, because file systems may have a high latency
 
 
 def is_local(cfg: dict, *paths: str) -> bool:
@@ -51,13 +51,13 @@ def refuse_missing(
     """Refuse a dataset some of whose files are missing.
 
     Args:
-        place: of the dataset in the config.
-        what: the files are, such as 'image'.
-        paths: of all of them.
-        hint: the end of the error's line; or what gives it, of the first path that is missing.
+        place: key of the dataset in the config.
+        what: kind of the files, such as 'image'.
+        paths: paths of all files.
+        hint: end of the error message, or a function of the first missing path that returns it.
 
     Raises:
-        InputError: one is missing.
+        InputError: a file is missing.
     """
     missing, more = missing_file(paths)
     if missing:
@@ -87,7 +87,7 @@ def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None]) -> None:
     """Refuse a dataset if one of a few of its files is empty.
 
     Raises:
-        InputError: there is one.
+        InputError: a file is empty.
     """
     for path in evenly(paths):
         if path and os.path.isfile(path) and not os.path.getsize(path):
@@ -98,9 +98,10 @@ def other_size(path: Any, shape: tuple[int, ...], pipeline: Any = None) -> str:
     """An image's size in words if it differs from the stated one; '' also if PIL cannot read it.
 
     Args:
-        path: of the image.
+        path: path of the image.
         shape: (H, W).
-        pipeline: whose loader says whether EXIF turns a photo; without one, both sizes are right.
+        pipeline: its loader determines whether EXIF orientations are applied; without a pipeline, both
+            sizes are accepted.
     """
     header = read_header(path)
     if header is None:
@@ -117,7 +118,7 @@ def other_size(path: Any, shape: tuple[int, ...], pipeline: Any = None) -> str:
 def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
     """A message for the log if images have an EXIF orientation: their labels must be rotated likewise.
 
-    Rotations by 90 degrees show in the sizes (`other_size`); other orientations do not.
+    Rotations by 90 degrees are found by size (`other_size`); other orientations are not.
     """
     chosen = np.linspace(0, len(paths) - 1, min(_HEADERS, len(paths))).astype(int)
     looked_at = [path for i in chosen if (path := paths[i])]
@@ -169,7 +170,7 @@ def _loaded(path: Any, pipeline: Any) -> np.ndarray | None:
         return None
     try:
         image: np.ndarray = TRANSFORMS.build(first)(dict(img_path=path))['img']
-    except Exception:  # tried, and said, with the first batch
+    except Exception:  # will be reported with the first batch
         return None
     return image
 

@@ -8,17 +8,17 @@ from mmengine.registry import TRANSFORMS
 
 from fan_mm.engine.config.registered import base_named, registered
 
-_INSTEAD = {  # of mmcv's transforms
+_INSTEAD = {  # advice for mmcv's transforms
     'Pad': ', and set model.data_preprocessor.test_cfg=dict(size_divisor=...) or dict(size=...)',
     'CenterCrop': '',
 }
-_KNOWN_TO_MODEL = ('img_padding_size', 'padding_size')  # which mmseg's segmentors cut off again
+_KNOWN_TO_MODEL = ('img_padding_size', 'padding_size')  # padding that mmseg's segmentors remove
 
 
 def stretched_frame(place: str, pipeline: Any, samples: Sequence[dict]) -> list[str]:
     """A line for the log if a transform pads or crops images that are evaluated.
 
-    mmseg 0.x cut padding off; since 1.0 only that of ``data_preprocessor`` is.
+    mmseg 0.x removed all padding; since 1.0, only that of ``data_preprocessor`` is removed.
     """
     steps = list(pipeline or ())
     kinds = [_kind(place, step) for step in steps]
@@ -30,7 +30,7 @@ def stretched_frame(place: str, pipeline: Any, samples: Sequence[dict]) -> list[
             results = Compose(steps[:at])(dict(sample, seg_fields=[]))
             height, width = results['img'].shape[:2]
             framed = Compose(steps[at : at + 1])(results)
-        except Exception:  # said with the first batch
+        except Exception:  # will be reported with the first batch
             return []
         shape = framed['img'].shape[:2]
         if shape != (height, width) and not any(name in framed for name in _KNOWN_TO_MODEL):

@@ -32,27 +32,27 @@ from fan_mm.few_names import few
 from fan_mm.fileio import printable
 from fan_mm.folders import files_below
 
-LABEL_FILES = 3  # of each split, evenly spaced, are looked into
-OF_OUR_SETS = 64  # the same where the encoding was found by us, of each condition
+LABEL_FILES = 3  # label files checked per split, evenly spaced
+OF_OUR_SETS = 64  # the same per condition, if we detected the encoding
 _IF_SUSPICIOUS = 40
-_IGNORED = 255  # by mmseg's heads and metrics, where no config says otherwise
-_CITYSCAPES, _CITYSCAPES_IDS = 19, 34  # classes that are trained, and all
-_VOC_COLOURS = {  # in which labelme, CVAT and others draw the values that VOC's classes have
+_IGNORED = 255  # default ignore_index of mmseg's heads and metrics
+_CITYSCAPES, _CITYSCAPES_IDS = 19, 34  # numbers of training classes and of all classes
+_VOC_COLOURS = {  # VOC's colours for class indices, also used by labelme, CVAT and others
     i: tuple(sum((i >> 3 * b + c & 1) << 7 - b for b in range(3)) for c in range(3))
     for i in range(1, 256)
 }
-_LOSSY = re.compile(rb'\xff\xd8\xff|RIFF....WEBPVP8 ', re.DOTALL)  # JPEG, WebP, whatever the name
+_LOSSY = re.compile(rb'\xff\xd8\xff|RIFF....WEBPVP8 ', re.DOTALL)  # content of JPEG or WebP files
 _KNOWN = ('fan_mm', 'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg')
 
 
 @dataclass(frozen=True)
 class LabelReaders:
-    """What reads a split's labels after the pipeline.
+    """The heads and metrics that use a split's labels.
 
     Attributes:
-        ignored: for each reader, by its place in the config, the value that it leaves out.
-        compares_sizes: whether a label must have its picture's size, as for mmseg's ``IoUMetric``.
-        stretches: whether predictions are enlarged or reduced to the picture's size, as mmseg's segmentors do.
+        ignored: place of a reader in the config -> its ignore_index.
+        compares_sizes: whether a label must have its image's size, as for mmseg's ``IoUMetric``.
+        stretches: whether predictions are resized to the image's size, as by mmseg's segmentors.
     """
 
     ignored: dict[str, int | None]
@@ -63,13 +63,13 @@ class LabelReaders:
 def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> list[str]:
     """Check that every image of an mmseg dataset has its label file, and look into a few of them.
 
-    Labels that something else than mmseg's own ``LoadAnnotations`` reads are left to it.
+    Labels loaded by other transforms than mmseg's ``LoadAnnotations`` are not checked.
 
     Returns:
         Lines for the log.
 
     Raises:
-        InputError: there are no images, a file is missing or cannot be read, or a label is none.
+        InputError: there are no images, a file is missing or cannot be read, or a label is invalid.
     """
     with said_in_one_line(place, cfg):
         samples = dataset.load_data_list()
@@ -107,7 +107,7 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     for sample in few:
         look.read(sample)
     if foreign or not _reads_samples_as_mmengine(dataset):
-        return said  # it may make class indices of whatever was read
+        return said  # it may convert any values to class indices
     look.check()
     if look.suspicious:
         look.into(evenly(samples, _IF_SUSPICIOUS))
@@ -123,12 +123,12 @@ class _Look:
     ) -> None:
         self.pipeline = pipeline
         self.place, self.dataset, self.loader, self.readers = place, dataset, loader, readers
-        # ours map the values of other encodings behind the loader
+        # Our datasets map other encodings after loading.
         self.reader = dataset.mapped(loader) if hasattr(dataset, 'mapped') else loader
         self.classes = tuple(dataset.metainfo.get('classes') or ())
         self.seen: dict[
             str, tuple[np.ndarray, np.ndarray]
-        ] = {}  # raw values, and what becomes of them
+        ] = {}  # raw values, and the resulting labels
         self.panoptic: set[str] = set()
         self.others: list[str] = []
         self.lossy: list[str] = []
@@ -158,7 +158,7 @@ class _Look:
             return
         with (
             said_in_one_line(f'{self.place}.pipeline', dict(type=type(self.loader))),
-            about(self.place),  # what is ours: a value that the encoding does not have
+            about(self.place),  # our own errors, about values outside of the encoding
         ):
             made = self.reader(dict(sample, seg_fields=[]))['gt_seg_map']
         self.sample = sample
@@ -184,10 +184,10 @@ class _Look:
             return
         places = {tuple(colour): label for label, colour in enumerate(wanted)}
         if not len(places) == len(wanted) == len(self.classes):
-            return  # a colour of several classes
+            return  # several classes have the same colour
         drawn = _colours_of_values(path)
         if all(drawn.get(value, colour) == colour for value, colour in _VOC_COLOURS.items()):
-            return  # the usual colours of indices, whatever the classes
+            return  # the usual colours of indices, independent of the classes
         for value, colour in drawn.items():
             if places.get(colour, value) != value < len(wanted):
                 names = self.classes[places[colour]], self.classes[value]
@@ -283,7 +283,7 @@ class _Look:
             )
         ignored = self.dataset.ignore_index
         unaware = [where for where, value in self.readers.ignored.items() if value != ignored]
-        set_so = ignored != _IGNORED  # else one of more than 255 classes
+        set_so = ignored != _IGNORED  # otherwise there are more than 255 classes
         if set_so and ignored in range(len(self.classes)) and unaware:
             notes.append(
                 f"{self.place}.ignore_index={ignored} alone has no effect, and class '{self.classes[ignored]}' counts: "
@@ -315,7 +315,7 @@ def _colours_of_values(path: str) -> dict[int, tuple[int, ...]]:
         with Image.open(path) as picture:
             colours = picture.getpalette() if picture.mode == 'P' else None
             counts = picture.getcolors(256) if colours else None
-    except Exception:  # it was read otherwise
+    except Exception:  # read in another way
         return {}
     values = [value for _, value in counts or () if isinstance(value, int)]
     return {value: tuple((colours or [])[3 * value : 3 * value + 3]) for value in values}
@@ -341,7 +341,7 @@ def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]
     known = {os.path.normpath(label) for label in labels}
     try:
         there = [os.path.join(folder, *parts) for parts in files_below(folder)]
-    except InputError:  # a folder in it that nothing else needs
+    except InputError:  # about a folder in it that nothing else needs
         return []
     lost = [
         file

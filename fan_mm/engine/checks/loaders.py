@@ -22,7 +22,7 @@ def check_loader(name: str, loader: dict) -> list[str]:
         Lines for the log.
 
     Raises:
-        InputError: a number is none, or an evaluation would never end.
+        InputError: a number is invalid, or an evaluation would never end.
     """
     _check_number(name, loader, 'num_workers', 0)
     if not loader.get('batch_sampler') or 'batch_size' in loader:
@@ -86,17 +86,17 @@ def several_versions(name: str, loader: dict) -> list[str]:
 def check_shared_memory(name: str, loader: dict) -> list[str]:
     """Compare the shared memory with the size of the batches that workers pass on, roughly.
 
-    Where it is full, workers die of a bus error or stand still for ever.
+    If it is full, workers die with a bus error or hang.
 
     Returns:
-        A line for the log if it will not do.
+        A line for the log if it is too small.
     """
     workers = loader.get('num_workers', 0)
     if not workers or not os.path.isdir(_SHARED_MEMORY):
         return []
     disk = os.statvfs(_SHARED_MEMORY)
     there = disk.f_blocks * disk.f_frsize
-    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # torchrun's, of this machine
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # of this machine, set by torchrun
     batches = workers * (loader.get('prefetch_factor') or 2) * processes
     needed = batches * (loader.get('batch_size') or 1) * _bytes_of_sample(name, loader)
     if needed <= there:

@@ -19,7 +19,7 @@ _NECKS_OF_ALL_OUTPUTS = ('FPN', 'PAFPN', 'ChannelMapper', 'SimpleFeaturePyramid'
 def check_model(model: dict) -> None:
     """Build the model's FAN backbone and compare its outputs with what neck and heads expect.
 
-    Models with another backbone are left to their own library, but for names that nobody has.
+    Of models with another backbone, only unregistered names are reported.
 
     Raises:
         InputError: the backbone's options, channels that do not fit, maps for a head of vectors; test-time
@@ -55,7 +55,7 @@ def check_model(model: dict) -> None:
     if isinstance(model.get('head'), dict):
         _check_pooling(cls.__name__, built.out_type, neck, model['head'])
     if neck and not type_name(neck).endswith('Pooling'):
-        return  # one or several that may give heads other channels
+        return  # these necks may change the channels
     for key in _HEADS:
         for place, head in parts_of(model, key):
             if 'in_channels' in head:
@@ -96,7 +96,7 @@ def _check_neck(neck: dict, channels: list[int], name: str) -> None:
     if not isinstance(expected, list | tuple):
         _compare('model.neck.in_channels', expected, channels[-1], name)
     elif type_name(neck) in _NECKS_OF_ALL_OUTPUTS or not set(expected) <= set(channels):
-        # others may take some of the outputs only, or from the deepest on
+        # Other necks may use only some of the outputs, or in reverse order.
         _compare('model.neck.in_channels', expected, channels, name)
 
 

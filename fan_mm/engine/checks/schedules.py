@@ -8,20 +8,20 @@ from fan_mm.config_parts import parts_below, type_name
 from fan_mm.engine.checks.loaders import ENDLESS
 from fan_mm.errors import InputError
 
-_TOLERANCE = 1.1  # a schedule that ends some steps late is nobody's mistake
+_TOLERANCE = 1.1  # a schedule that ends slightly late is not a mistake
 
 
 def check_schedules(cfg: Config) -> list[str]:
     """Compare the units and lengths of schedules and checkpoints with those of the training loop.
 
-    mmengine counts epochs unless told otherwise, and for its ``IterBasedTrainLoop`` the whole training
-    is one epoch. Loops of a user's own are left alone.
+    mmengine counts epochs by default, and for its ``IterBasedTrainLoop`` the whole training is one
+    epoch. Custom loops are not checked.
 
     Returns:
         Lines for the log.
 
     Raises:
-        InputError: the loop counts epochs, and the sampler never ends one.
+        InputError: the loop is epoch-based, but the sampler is infinite.
     """
     loop, loader = cfg.get('train_cfg') or {}, cfg.get('train_dataloader')
     by_epoch = _counts_epochs(loop)
@@ -36,7 +36,7 @@ def check_schedules(cfg: Config) -> list[str]:
         )
     length = loop.get('max_epochs' if by_epoch else 'max_iters')
     notes = [] if by_epoch else _checkpoints_at_the_end(cfg.get('default_hooks') or {})
-    # one, a list of them, or a dict of lists for several optimizers
+    # a scheduler, a list of schedulers, or a dict of lists for several optimizers
     for place, scheduler in parts_below('param_scheduler', cfg.get('param_scheduler')):
         name = type_name(scheduler)
         if not name or scheduler.get('convert_to_iter_based') or 'Plateau' in name:

@@ -11,7 +11,7 @@ from fan_mm.config_parts import datasets_of, steps_of, type_name
 from fan_mm.engine.checks.loaders import wrappers
 from fan_mm.engine.config.registered import base_named, reads_label_pictures, registered
 
-# Settings of a dataset that do not choose its images, or that `_paths` reads
+# Settings of a dataset that do not affect which images it has, or that `_paths` handles.
 _OTHERS = {
     *('type', '_scope_', 'data_root', 'data_prefix', 'ann_file', 'indices', 'pipeline', 'metainfo'),
     *('test_mode', 'filter_cfg', 'backend_args', 'lazy_init', 'serialize_data', 'max_refetch'),
@@ -49,7 +49,7 @@ def _decided(cls: Any, step: dict) -> bool:
         value = step.get(setting)
         return isinstance(value, list | tuple) and len(value) == 1
 
-    # test_mode is RandomCenterCropPad's, which CenterNet's tests have
+    # test_mode belongs to RandomCenterCropPad, used in CenterNet's test pipelines.
     if step.get('prob') == 0 or step.get('test_mode') is True:
         return True
     if base_named(cls, 'RandomResize', 'mmcv'):
@@ -61,7 +61,7 @@ def _decided(cls: Any, step: dict) -> bool:
     if base_named(cls, 'RandomFlip', 'mmcv'):
         one_direction = isinstance(step.get('direction', ''), str) or one_of('direction')
         return step.get('prob') == 1 and one_direction
-    # Others draw more than whether they are applied (where to crop, how far to rotate)
+    # Other transforms also draw parameters (where to crop, how far to rotate).
     applied = any(base_named(cls, name, 'mmcv') for name in ('RandomApply', 'RandomGrayscale'))
     return step.get('prob') == 1 and (applied or 'Rand' not in type_name(step))
 
@@ -78,9 +78,9 @@ def same_files(training: Any, evaluation: Any, names: tuple[str, str]) -> list[s
     """Lines for the log about datasets that are evaluated on the files that they are trained on.
 
     Args:
-        training: config of the training's loader.
-        evaluation: that of the validation's or test's loader.
-        names: of both loaders.
+        training: config of the training loader.
+        evaluation: config of the validation or test loader.
+        names: names of both loaders.
     """
     learnt = list(_datasets(names[0], training))
     notes = []
@@ -94,16 +94,14 @@ def same_files(training: Any, evaluation: Any, names: tuple[str, str]) -> list[s
     return notes
 
 
-_ALL = frozenset(
-    range(1000)
-)  # stand for the images of a dataset, of which KFoldDataset takes a part
+_ALL = frozenset(range(1000))  # indices of an imaginary dataset that is split into folds
 
 
 def folds_of_some_classes(name: str, loader: Any) -> list[str]:
     """Lines for the log about folds of class folders that are not shuffled: each has some of the classes only.
 
     Args:
-        name: of the loader.
+        name: name of the loader.
         loader: its config.
     """
     outer = f'{name}.dataset'

@@ -13,7 +13,7 @@ from fan_mm.engine.config.registered import inherits
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 
-_FILES = 40  # of each split, evenly spaced, are looked into
+_FILES = 40  # annotation files checked per split, evenly spaced
 
 
 def reads_as_voc(cls: type) -> bool:
@@ -31,16 +31,16 @@ def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = Non
 
     Args:
         place: where the dataset stands in the config.
-        dataset: for whose class `reads_as_voc` holds, built lazily.
-        indices: those of its samples that are kept; None for all.
-        pipeline: of its config.
+        dataset: a lazily built dataset for whose class `reads_as_voc` is true.
+        indices: indices of the samples that are kept; None for all.
+        pipeline: the pipeline in its config.
 
     Returns:
-        Lines for the log: objects that are left out or have a box in reverse, images that count twice.
+        Lines for the log about objects that are left out or have reversed boxes, and repeated images.
 
     Raises:
-        InputError: it contains no names, a file is missing or no XML, no object has a class of it, or one of
-            them no box.
+        InputError: the dataset lists no images, a file is missing or not XML, no object is of the dataset's
+            classes, or one of them has no box.
     """
     names_file, *folders = _places(dataset)
     if folders[1] is None:
@@ -118,7 +118,7 @@ def _odd_objects(
 def _objects_in(place: str, file: str) -> list[ET.Element]:
     try:
         return ET.parse(file).getroot().findall('object')
-    except (ET.ParseError, ValueError, LookupError) as error:  # the last two of its encoding
+    except (ET.ParseError, ValueError, LookupError) as error:  # last two: bad or unknown encoding
         what = 'is not XML' if isinstance(error, ET.ParseError) else 'must be saved as UTF-8'
         raise InputError(f'{place}: {file} {what}: {error}') from None
 

@@ -1,8 +1,7 @@
 """What mmengine, torch or a user's own class says while a config's parts are built, in one line.
 
-Whether an exception is due to the config or a bug of ours is decided by where it was raised: what
-mmengine's registry or its Runner was doing then is what the config asked for; anything else in our
-own code is a bug.
+Whether an exception is due to the config or to a bug of ours is determined by where it was raised: inside
+mmengine's registry or Runner, it was caused by the config; anywhere else in our own code, it is a bug.
 """
 
 import contextlib
@@ -24,13 +23,13 @@ from fan_mm.torch_files import local_file
 from fan_mm.versions import TASK_LIBRARIES
 
 _LIBRARIES = {'mmengine', 'mmcv', *(library.module for library in TASK_LIBRARIES)}
-# What builds a part from its config: functions of mmengine's registry, by their names on both stacks.
+# Functions of mmengine's registry that build a part from its config, with their names on both stacks.
 _BUILDERS = ('build_from_cfg', 'build_scheduler_from_cfg')
-# How mmengine 0.10 before the forks wraps what a class says, once for each class around it.
+# Prefix that the original mmengine 0.10 adds to an error, once for each enclosing class.
 _WRAPPED = re.compile(r'^class `\w+` in [\w/.-]+: ')
-# Of mmengine's registry.
+# Error of mmengine's registry for unknown names.
 _UNKNOWN = re.compile(r'([\w.]+) is not in the \w+::.+ registry')
-# Methods of the Runner that build from no config of one part -> the key that they read.
+# Methods of the Runner that do not build from the config of a single part -> the key that they read.
 _KEYS = {
     **{'set_randomness': 'randomness', 'setup_env': 'env_cfg', 'scale_lr': 'auto_scale_lr'},
     'load_or_resume': 'load_from',
@@ -41,7 +40,7 @@ _KEYS = {
 def building(cfg: Config) -> Iterator[None]:
     """Turn an exception raised while parts of a config are built into one line: which part, and why.
 
-    What is raised while a loop of mmengine runs is left as it is.
+    Exceptions raised while a loop of mmengine runs are not changed.
 
     Raises:
         InputError: the part's place in the config, its type, what was said.
@@ -54,9 +53,9 @@ def building(cfg: Config) -> Iterator[None]:
         raise InputError(_not_fetched(error)) from None
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise  # the disk's, which no config asks for
+            raise  # disk errors are not caused by the config
         if is_of_lost_process(error):
-            raise  # samplers agree on a seed
+            raise  # communication failed while samplers agreed on a seed
         frames = [frame for frame, _ in traceback.walk_tb(_innermost(error).__traceback__)]
         if not _of_the_config(frames):
             raise
@@ -81,7 +80,7 @@ def used_so(what: str) -> Iterator[None]:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise
         if is_of_memory(error):
-            raise  # the command line has a line for it
+            raise  # handled by the command line
         if not _of_the_config([frame for frame, _ in traceback.walk_tb(error.__traceback__)]):
             raise
         raise InputError(f'{what}: {_said(error)}') from error
@@ -108,7 +107,7 @@ def _said(error: Exception, cfg: Mapping[str, Any] = MappingProxyType({})) -> st
     text = reason(_innermost(error))
     text = _WRAPPED.sub('', text)
     text = re.sub(r' in <([\w.]+) object at 0x\w+>', r' (in \1)', text)  # which hook it was
-    # mmengine's advice what a name that is not registered may mean
+    # Remove mmengine's general advice about names that are not registered.
     text = text.partition(' Please check whether')[0]
     if unknown := _UNKNOWN.search(text):
         library = missing_library(unknown[1], cfg.get('default_scope'))
@@ -187,7 +186,7 @@ def _is_base_of(node: dict, part: dict) -> bool:
 def _equal(one: object, other: object) -> bool:
     try:
         return bool(one == other)
-    except Exception:  # arrays and tensors inside have no single truth
+    except Exception:  # the truth value of arrays and tensors is ambiguous
         return False
 
 

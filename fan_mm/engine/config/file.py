@@ -24,15 +24,15 @@ _SUFFIXES = ('.py', '.json', '.yaml', '.yml')  # what mmengine reads
 def read_config(path: str, options: dict | None = None) -> Config:
     """Read a config and change it.
 
-    Modules of ``custom_imports`` are also found in the current folder and beside the config.
+    Modules of ``custom_imports`` are also searched in the current folder and in that of the config.
 
     Args:
-        path: of the file, ``~`` is the home folder; or the name of a shipped config.
+        path: path of the file (``~`` is the home folder), or the name of a shipped config.
         options: dotted key -> new value.
 
     Raises:
-        InputError: there is no such file, it is no config, a file it stands on or a module it imports
-            fails, an option or a value cannot be.
+        InputError: the file does not exist or is not a config, a base file or an imported module fails, or
+            an option or a value is invalid.
     """
     file = Path(path).expanduser()
     if not file.exists():
@@ -52,7 +52,7 @@ def read_config(path: str, options: dict | None = None) -> Config:
     _find_modules(file)
     try:
         cfg = Config.fromfile(str(file))
-    except (Exception, SystemExit) as error:  # the file is a program, which may end in any way
+    except (Exception, SystemExit) as error:  # a config is a program and may raise anything
         raise InputError(_what_failed(error, path)) from error
     try:
         refuse_old_config(cfg)
@@ -62,7 +62,7 @@ def read_config(path: str, options: dict | None = None) -> Config:
             _merge(cfg, options)
         _buildable(cfg._cfg_dict, path)
         check_values(cfg)
-    except ImportError as error:  # classes of a config that imports them are looked up when read
+    except ImportError as error:  # lazy configs look up their classes when they are read
         raise InputError(reason(error)) from error
     return cfg
 
@@ -75,27 +75,27 @@ def _find_modules(config: Path) -> None:
 
 
 class PathText(str):
-    """A path of pathlib as the text that libraries, and a config written to a file, need; still used as the path."""
+    """A pathlib path as a string, which libraries and dumped configs need, that still has the path's methods."""
 
     def __truediv__(self, other: str | os.PathLike) -> Path:
         return Path(self) / other
 
-    def __getattr__(self, name: str) -> Any:  # of what texts have not
+    def __getattr__(self, name: str) -> Any:  # attributes that strings do not have
         return getattr(Path(self), name)
 
     def __deepcopy__(self, memo: dict) -> 'PathText':
         return self
 
-    def __reduce__(self) -> tuple:  # a checkpoint has no classes of ours
+    def __reduce__(self) -> tuple:  # pickled as str: checkpoints must not contain our classes
         return str, (str(self),)
 
 
 def _buildable(node: Any, path: str) -> Any:
     """A part of a config with nothing in it that mmengine and the task libraries do not build from.
 
-    That is the dotted names that a Runner writes for the classes of a lazy config: mmengine finds a class by
-    such a name, but the task libraries' own builders ('mmcv.ops.RoIAlign' in mmdet) do not. A text that
-    names nothing that can be called stays one. And paths of pathlib.
+    Converts the dotted names that a Runner writes for the classes of a lazy config, which mmengine resolves but the
+    task libraries' own builders do not ('mmcv.ops.RoIAlign' in mmdet), and pathlib paths. A string that does not
+    name a callable is not changed.
     """
     if isinstance(node, os.PathLike):
         return PathText(os.fspath(node))
@@ -104,7 +104,7 @@ def _buildable(node: Any, path: str) -> Any:
     elif type(node) is tuple:
         return tuple(_buildable(item, path) for item in node)
     elif isinstance(node, dict):
-        # as they are: `items` of mmengine's builds lazy ones
+        # mmengine's own `items` would build lazy objects
         for key, value in list(dict.items(node)):
             module, _, name = value.rpartition('.') if isinstance(value, str) else ('', '', '')
             if key == 'type' and '.' in module and _builds(module, name):
@@ -118,7 +118,7 @@ def _builds(module: str, name: str) -> bool:
     """Whether a class or function has this name in this module."""
     try:
         return callable(getattr(importlib.import_module(module), name, None))
-    except Exception:  # a module may fail in any way, which is said where it is used
+    except Exception:  # modules may raise anything; reported when the name is used
         return False
 
 
@@ -260,7 +260,7 @@ def _place(error: BaseException) -> tuple[list[str], str]:
         code = frame.f_code
         if code.co_filename.endswith(os.path.join('config', 'config.py')):
             name = frame.f_locals.get('filename')
-            # parts of the reading work on a temporary copy, which has no line of its own
+            # These work on a temporary copy, whose lines mean nothing to the user.
             if code.co_name in ('fromfile', '_file2dict', '_is_lazy_import', '_parse_lazy_import'):
                 if isinstance(name, str) and _same(files[-1:], name):
                     files[-1:] = [name]

@@ -5,13 +5,13 @@ from typing import Any
 from fan_mm.config_parts import datasets_of, steps_of, type_name
 from fan_mm.errors import InputError
 
-# What mmcv's runner read. An mmengine config may still carry one or the other, unread.
+# Keys of mmcv's runner. An mmengine config may still contain some of them, unused.
 _OLD_KEYS = (
     *('data', 'runner', 'lr_config', 'optimizer_config', 'checkpoint_config', 'log_config'),
     *('total_epochs', 'total_iters', 'evaluation', 'workflow', 'dist_params'),
 )
 _NEW_KEYS = ('train_dataloader', 'val_dataloader', 'test_dataloader', 'optim_wrapper', 'train_cfg')
-# What packs a sample now (PackSegInputs, PackDetInputs, PackInputs), and TestTimeAug
+# Replaced by PackSegInputs, PackDetInputs, PackInputs and by TestTimeAug.
 _OLD_STEPS = ('DefaultFormatBundle', 'Collect', 'ImageToTensor', 'MultiScaleFlipAug')
 _GUIDE = (
     'rewrite it for mmengine: "Migration" in the documentation of mmseg 1.x, mmdet 3.x or mmpretrain 1.x, '
@@ -23,7 +23,7 @@ def refuse_old_config(cfg: Any) -> None:
     """Say what a config is whose data, optimizer and schedule mmengine would not see.
 
     Raises:
-        InputError: it is of mmcv 1.x, as a whole or in its datasets.
+        InputError: the config, or its datasets, are in the format of mmcv 1.x.
     """
     new = [key for key in _NEW_KEYS if cfg.get(key) is not None]
     old = [key for key in _OLD_KEYS if cfg.get(key) is not None]

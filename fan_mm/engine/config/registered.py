@@ -19,9 +19,9 @@ def registered(registry: Registry, place: str, cfg: dict) -> Any:
     """The class (or function) that a config would be built by, in the current scope.
 
     Args:
-        registry: where names are looked up.
-        place: where the config stands, for the error's line.
-        cfg: with a ``type`` that is a name, a scoped name or a class, and perhaps a ``_scope_``.
+        registry: registry in which names are looked up.
+        place: key of this config, for error messages.
+        cfg: has a ``type``, which is a name, a scoped name or a class, and optionally a ``_scope_``.
 
     Raises:
         InputError: nothing of that name is registered, or no name is given.
@@ -34,7 +34,7 @@ def registered(registry: Registry, place: str, cfg: dict) -> Any:
     with registry.switch_scope_and_registry(cfg.get('_scope_')) as scoped:
         try:
             found = scoped.get(kind)
-        except RuntimeError:  # a dotted name of nothing
+        except RuntimeError:  # a dotted name that does not exist
             found = None
         known = [*scoped.module_dict, *registry.module_dict]
     if found is None:

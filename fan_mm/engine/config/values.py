@@ -13,7 +13,7 @@ from fan_mm.errors import InputError
 
 _PARTS = ('model', 'optim_wrapper', 'default_hooks', 'env_cfg', 'log_processor', 'visualizer')
 _SPLITS = ('train', 'val', 'test')
-# What mmengine's Runner takes, and what our tools and the task libraries add.
+# Keys of mmengine's Runner, and those of our tools and the task libraries.
 KNOWN_KEYS = (
     *_PARTS,
     *(f'{split}_{part}' for split in _SPLITS for part in ('dataloader', 'cfg', 'evaluator')),
@@ -26,7 +26,7 @@ KNOWN_KEYS = (
 
 
 def _is_whole(least: float) -> Callable[[Any], bool]:
-    # floats that are whole, such as 1e3, serve mmengine as well
+    # mmengine also accepts integral floats, such as 1e3.
     return lambda value: (
         isinstance(value, int | float)
         and not isinstance(value, bool)
@@ -42,7 +42,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 _WHOLE_FROM_1 = _is_whole(1), 'a whole number of at least 1'
 _WHOLE_FROM_0 = _is_whole(0), 'a whole number of at least 0'
-_RULES = {  # place in the config -> test, what is allowed; None is always left to whoever reads it
+_RULES = {  # place in the config -> (test, allowed values); None is always accepted here
     r'(train|val|test)_dataloader\.batch_size': _WHOLE_FROM_1,
     r'(train|val|test)_dataloader\.num_workers': _WHOLE_FROM_0,
     r'(train|val|test)_dataloader\.prefetch_factor': _WHOLE_FROM_1,
@@ -70,7 +70,7 @@ _RULES = {  # place in the config -> test, what is allowed; None is always left 
     ),
     r'default_hooks\.logger\.interval': _WHOLE_FROM_1,
     r'model\.\w*head\.num_classes': (
-        # a head of one's own may take several
+        # a custom head may take several numbers
         lambda value: isinstance(value, list | tuple | dict) or _is_whole(-1)(value),
         'a whole number',
     ),
@@ -91,7 +91,7 @@ def check_values(cfg: Config) -> None:
     """Look for values that nothing can be built from.
 
     Raises:
-        InputError: the first one, with its place in the config.
+        InputError: the first invalid value, with its place in the config.
     """
     if 'model' in cfg and cfg.model is None:
         raise InputError('model is None, but must be dict(...) as in other configs')

@@ -1,7 +1,7 @@
 """How a sampler deals the samples of an evaluation to several processes: mmengine joins what they found.
 
-It takes results from each process in turn, and leaves out what exceeds the number of samples: the repeated ones that
-DefaultSampler has padded with. What is dealt in another way loses samples, and counts others twice.
+It takes results from each process in turn, and drops those beyond the number of samples: the repeated samples with
+which DefaultSampler pads. With any other distribution, samples are lost and others are counted twice.
 """
 
 import itertools
@@ -85,9 +85,9 @@ def _own(loader: DataLoader) -> list[int] | None:
     if any(kind.__name__ in ENDLESS for kind in kinds):
         return None
     total: Any = len(loader.dataset)  # type: ignore[arg-type]
-    # samplers of one's own may fail, and many draw random numbers, which a training would miss
+    # Custom samplers may fail, and many draw random numbers, which must not change a training.
     with suppress(Exception), random_states_kept():
-        taken = itertools.islice(batches, total + 1)  # to its end, which some clear up at
+        taken = itertools.islice(batches, total + 1)  # to the end, where some samplers clean up
         own = [int(index) for batch in taken for index in batch]
         return own if all(0 <= index < total for index in own) else None
     return None

@@ -22,18 +22,18 @@ from fan_mm.errors import InputError, is_of_disk, is_of_lost_process, is_of_memo
 
 
 class FirstBatchHook(Hook):
-    """Tries the first batch of later validations and tests, and knows the position of a run.
+    """Tries the first batch of later validations and tests, and tracks the position of a run.
 
-    Before a training it tries the validation, hours before it comes; the first training step is the
-    first thing that a training does anyway. Before a test it tries the test.
+    Before a training it tries the validation, which would otherwise run hours later; the first training
+    step follows immediately anyway. Before a test it tries the test.
     """
 
     priority = 'VERY_LOW'
 
     def __init__(self) -> None:
-        self.began = False  # the first batch of what the run is for is being read
-        self.finished_one = False  # and that is done
-        # loader, and the number of batches that came from it in this epoch
+        self.began = False  # whether the first batch of the run is being read
+        self.finished_one = False  # whether that batch is done
+        # loader, and number of its batches in this epoch
         self.at: tuple[Any, int] | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -43,7 +43,7 @@ class FirstBatchHook(Hook):
         _refuse_no_batch('train_dataloader', runner.train_dataloader)
         try:
             refuse_other_images('train_dataloader', runner.train_dataloader)
-        except InputError as error:  # each machine may be meant to have a part of them
+        except InputError as error:  # machines may have different parts of the data on purpose
             runner.logger.warning(f'fan_mm: {error}')
         if runner.val_loop is not None:
             _refuse_no_batch('val_dataloader', runner.val_dataloader)
@@ -133,7 +133,7 @@ def _refuse_no_batch(name: str, loader: Any) -> None:
         return
     others = get_world_size() > 1 and len(loader.dataset) > 0
     if name != 'train_dataloader' and others and not loader.drop_last:
-        return  # other processes may have the few images
+        return  # the other processes may have the images
     if _batches(loader) == 0:
         images: Any = loader.dataset
         why = (
@@ -147,9 +147,9 @@ def _refuse_no_batch(name: str, loader: Any) -> None:
 def _scores_wanted(runner: Runner) -> list[tuple[str, str | CheckpointHook]]:
     """The scores that tell the best checkpoint, or when to stop or to slow down, with who names them.
 
-    A hook that takes the first score that there is stands for its name.
+    A hook that uses the first available score is returned instead of a name.
 
-    None where a hook of the user's may add some.
+    None if a user's hook may add scores.
     """
     known = ('mmengine', 'fan_mm', 'mmseg', 'mmdet', 'mmpretrain')
     if any(type(hook).__module__.partition('.')[0] not in known for hook in runner.hooks):

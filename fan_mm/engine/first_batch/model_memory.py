@@ -8,10 +8,10 @@ from torch import nn
 
 
 class ModelMemory:
-    """What a model's modules hold beside their weights: modes, buffers, what they keep for later.
+    """State of a model's modules apart from their weights: modes, buffers, cached values.
 
-    mmpretrain's retrievers keep the features of their gallery, by the weights of the first call;
-    others count, or fill a queue.
+    mmpretrain's retrievers cache the features of their gallery, computed with the weights at the first
+    call; other modules count calls or fill a queue.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -15,13 +15,13 @@ _OF_LABELS = (
     *('Accuracy', 'SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision'),
     'ConfusionMatrix',
 )
-NOT_FINITE = 'values that are not finite'  # in the line of `check_outputs`
+NOT_FINITE = 'values that are not finite'  # part of `check_outputs`' message
 
 
 def not_finite(outputs: Any, name: str = '') -> str | None:
     """The name of a predicted value that is NaN or infinite; None if all are finite.
 
-    Masked out classes may have the score minus infinity.
+    A score of minus infinity is allowed, for masked classes.
 
     Args:
         outputs: predicted data samples, or a part of one.
@@ -30,7 +30,7 @@ def not_finite(outputs: Any, name: str = '') -> str | None:
     if isinstance(outputs, torch.Tensor):
         if not outputs.is_floating_point() or not outputs.numel():
             return None
-        # one pass without a copy; only if it is not finite a second one
+        # One pass without a copy; a second one only if the sum is not finite.
         if torch.isfinite(outputs.sum(dtype=torch.float32)):
             return None
         bad = outputs.isnan() | outputs.isposinf()
@@ -156,8 +156,8 @@ def _averages(metric: Any) -> bool:
 def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
     """A line where most of what a classifier predicts is no class of the dataset; None otherwise.
 
-    So it is with the classes of ImageNet and folders of some of them, whose positions are the labels: all
-    would silently count as errors. A model that was trained on those folders predicts no others.
+    For example, ImageNet's classes and folders of only some of them: labels are positions among the folders, so
+    all predictions would silently count as errors. A model trained on those folders predicts no other classes.
     """
     classes = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
     if not classes or not isinstance(outputs, list | tuple):

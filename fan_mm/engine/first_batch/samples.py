@@ -40,13 +40,13 @@ def load_samples(
     """Load samples in this process.
 
     Args:
-        dataset: of a loader.
-        indices: which.
-        name: of the loader, for the error's line.
-        numbers: what the line calls those of which no file is known; by default the indices.
+        dataset: dataset of a loader.
+        indices: indices of the samples.
+        name: name of the loader, for error messages.
+        numbers: names of samples whose file is unknown, for error messages; by default the indices.
 
     Raises:
-        InputError: one cannot be loaded; the line names its file.
+        InputError: a sample cannot be loaded; the message names its file.
     """
     samples = []
     for index, number in zip(indices, numbers or indices, strict=True):
@@ -54,7 +54,7 @@ def load_samples(
             samples.append(dataset[index])
         except InputError:
             raise
-        except Exception as error:  # whatever a dataset or a transform may raise
+        except Exception as error:  # datasets and transforms may raise anything
             line = one_line(error)
             file = _file_of(line, dataset, index)
             if why := file and fault(file):
@@ -67,25 +67,25 @@ def failed_sample(loader: DataLoader, batch: int) -> InputError | None:
     """The sample of a batch that cannot be loaded, or why the samples form no batch; None if unknown.
 
     Args:
-        loader: of mmengine's Runner, whose samplers give the same order again.
-        batch: its number in the epoch.
+        loader: a loader of mmengine's Runner, whose samplers return the same order again.
+        batch: number of the batch in the epoch.
     """
     name = type(loader.dataset).__name__
     batches: Any = loader.batch_sampler
     try:
         sampler = copy.copy(batches.sampler)
-        if hasattr(sampler, '_indices_of_rank'):  # an InfiniteSampler, which has moved on
+        if hasattr(sampler, '_indices_of_rank'):  # an InfiniteSampler has already advanced
             sampler.indices = sampler._indices_of_rank()
         size = loader.batch_size or batches.batch_size
         indices = list(itertools.islice(iter(sampler), batch * size, (batch + 1) * size))
         samples = load_samples(loader.dataset, indices, name)
         try:
             loader.collate_fn(samples)
-        except Exception as error:  # whatever a function of the user's own may raise
+        except Exception as error:  # user functions may raise anything
             raise InputError(f'{name}: samples cannot form a batch: {one_line(error)}') from error
     except InputError as error:
         return error
-    except Exception:  # a sampler of the user's own: the error itself is what is known
+    except Exception:  # a custom sampler: only the original error is known
         return None
     return None
 
@@ -95,7 +95,7 @@ def _file_of(line: str, dataset: Any, index: int) -> str | None:
     try:
         info = dataset.get_data_info(index)
         files = [str(info[key]) for key in _FILES if info.get(key)]
-    except Exception:  # an own dataset, which may be none of mmengine's
+    except Exception:  # a custom dataset, maybe not derived from mmengine's
         return None
     named = [file for file in files if file in line]
     told = named or files

@@ -8,14 +8,14 @@ from typing import Any
 from fan_mm.engine.checks.files import evenly
 from fan_mm.images import read_header
 
-_LOOKED_AT = 200  # images, evenly spaced: if neighbours have one size, all between are taken to
+_LOOKED_AT = 200  # images, evenly spaced; those between two of the same size are assumed equal
 
 
 def mixed_batch(dataset: Any, order: Sequence[Any], batch_size: int) -> Sequence[Any]:
     """A batch of images of several sizes, by their headers; empty if none is found.
 
-    Between two images of different sizes some neighbours differ, which halving finds: where images are
-    sorted by size, too, few headers are read.
+    Between two images of different sizes there are neighbours that differ; bisection finds them, so that few
+    headers are read even if images are sorted by size.
     """
     size_at = functools.cache(lambda place: _size_of(dataset, order[place]))
     looked_at = [*evenly(range(len(order)), _LOOKED_AT), len(order) - 1] if batch_size > 1 else []
@@ -26,7 +26,7 @@ def mixed_batch(dataset: Any, order: Sequence[Any], batch_size: int) -> Sequence
                 left, right = (
                     (left, middle) if size_at(middle) != size_at(left) else (middle, right)
                 )
-            if right % batch_size:  # both are in one batch
+            if right % batch_size:  # both are in the same batch
                 start = left - left % batch_size
                 return order[start : start + batch_size]
     return []
@@ -35,6 +35,6 @@ def mixed_batch(dataset: Any, order: Sequence[Any], batch_size: int) -> Sequence
 def _size_of(dataset: Any, index: Any) -> tuple[int, int] | None:
     try:
         header = read_header(dataset.get_data_info(index)['img_path'])
-    except Exception:  # an own dataset, whose samples may be anything
+    except Exception:  # a custom dataset, whose samples may be anything
         return None
     return header.size if header else None

@@ -1,6 +1,7 @@
 """A trial of the first batch: loaded, taken by the model, computed on by the metric, nothing changed.
 
-What fails on it would fail on all others, or else it is only said. Rank 0 tries it, and all hear of it.
+Errors that would occur on all batches are raised; others are only logged. Rank 0 runs the trial and informs the
+other ranks.
 """
 
 import contextlib
@@ -57,15 +58,15 @@ from fan_mm.errors import InputError
 from fan_mm.few_names import few
 from fan_mm.logs import warn
 
-# Metrics that can be computed on any part of a dataset: what they raise there, they raise on the whole.
+# Metrics that can be computed on any part of a dataset: their errors would also occur on the whole.
 _ON_ANY_PART = (
     *('IoUMetric', 'DepthMetric', 'SemSegMetric', 'CocoMetric', 'FastCocoMetric', 'LVISMetric'),
     *('VOCMetric', 'Accuracy', 'SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision'),
     'CalibrationMetric',
 )
 Wanted = Sequence[tuple[str, str | CheckpointHook]]
-_LABELS = 1000  # so many samples are asked for theirs
-_MORE = 8  # samples for a metric that does not compute on the first batch
+_LABELS = 1000  # number of samples whose labels are read
+_MORE = 8  # samples for a metric that cannot be computed on the first batch
 
 
 def try_model(
@@ -74,10 +75,10 @@ def try_model(
     """Let a model take the first batch of a loader, and one of images of several sizes; its order is not used up.
 
     Args:
-        step: takes a batch.
-        loader: with a dataset that has indices.
-        name: of the loader, for the error's line.
-        order: in which the samples will be taken; None for the dataset's.
+        step: function of a batch.
+        loader: a loader with an indexable dataset.
+        name: name of the loader, for error messages.
+        order: order of the samples in the run; None for that of the dataset.
 
     Raises:
         InputError: a sample cannot be loaded, or the model cannot take a batch.
@@ -94,7 +95,7 @@ def try_model(
             step(loader.collate_fn(samples))
         except InputError:
             raise
-        except Exception as error:  # whatever a model may raise
+        except Exception as error:  # models may raise anything
             raise InputError(f'{name}: {model_fails(error, several_sizes)}') from error
 
 
@@ -102,8 +103,8 @@ def model_fails(error: Exception, several_sizes: bool) -> str:
     """What is said of a model that cannot take a batch.
 
     Args:
-        error: that it raised.
-        several_sizes: whether the batch was tried for that, after the first one.
+        error: the error that it raised.
+        several_sizes: whether it was the batch with images of several sizes, tried after the first batch.
     """
     if not several_sizes:
         return f'the model fails on the first batch: {one_line(error)}'
@@ -135,17 +136,17 @@ def needs_no_more(evaluator: Evaluator) -> bool:
 def try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wanted = ()) -> None:
     """Try the first batch of a validation or a test, and leave everything as it was.
 
-    Rank 0 tries it, and all ranks hear of a mistake; all try where the model needs them all.
+    Rank 0 tries it, and errors are raised on all ranks; all ranks try if the model needs them all.
 
     Args:
-        loop: of a Runner, with its model ready.
+        loop: loop of a Runner whose model is ready.
         step: the model's ``val_step`` or ``test_step``.
         name: 'val' or 'test'.
-        wanted: scores that will be needed, each after the place in the config that names it; or a hook that will
-            take the first score.
+        wanted: pairs of a place in the config and the score that it requires, or a hook that will use the first
+            score.
 
     Raises:
-        InputError: what fails on it would fail on the others; a score that is wanted is not given.
+        InputError: the error would occur on all batches, or a required score is missing.
     """
     rank, world_size = get_dist_info()
     model = loop.runner.model
@@ -153,7 +154,7 @@ def try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wanted
     mistake = None
     if rank == 0 or together:
         try:
-            # the others wait: what a model asks of them (mmpretrain's retrievers do) would never come
+            # The other ranks wait, so collective calls of a model (mmpretrain's retrievers) would hang.
             with nothing_changed(model), contextlib.nullcontext() if together else one_process():
                 _try_loop(loop, step, name, wanted)
         except InputError as error:
@@ -170,7 +171,7 @@ def try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wanted
 def nothing_changed(model: torch.nn.Module) -> Iterator[None]:
     """Evaluate in a block, with random numbers and the model put back after it.
 
-    A model may keep what it saw first (mmpretrain's retrievers: their gallery, by weights of then).
+    A model may cache values from its first call (mmpretrain's retrievers: features of the gallery).
     """
     memory = ModelMemory(model)
     try:
@@ -187,7 +188,7 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wante
     dataset = loader.dataset
     counted = hasattr(dataset, '__getitem__') and hasattr(dataset, '__len__')
     if isinstance(dataset, IterableDataset) or not counted:
-        return  # a stream, which has no first batch to be put back
+        return  # a stream, whose first batch could not be put back
     total = len(dataset)
     if not total:
         raise InputError(f'{name}_dataloader: the dataset is empty')
@@ -195,7 +196,7 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wante
     sizes = getattr(dataset, 'cumulative_sizes', [])
     order = _indices(loader, total)
     batches = [order[:size]]
-    own = type(loop) not in (ValLoop, TestLoop)  # may use them in another way
+    own = type(loop) not in (ValLoop, TestLoop)  # custom loops may use them differently
     parts = None if own else parts_of(loop.evaluator, sizes)
     if parts:
         batches = [range(part.start, min(part.start + size, part.stop)) for part in parts]
@@ -278,7 +279,7 @@ def _say_joined_twice(evaluator: Evaluator, dataset: Any, name: str) -> None:
     paths = (os.fspath(dataset.get_data_info(i)['img_path']) for i in range(len(dataset)))
     try:
         lines = joined_twice(f'{name}_dataloader.dataset', dataset, evaluator, paths)
-    except Exception:  # an own dataset, whose samples may be anything
+    except Exception:  # a custom dataset, whose samples may be anything
         return
     for line in lines:
         warn(f'fan_mm: {line}')
@@ -297,9 +298,9 @@ def _process(
         batch = loader.collate_fn(samples)
         with autocast(enabled=loop.fp16):
             outputs = without_losses(step(batch))
-    except Exception as error:  # whatever a model may raise
+    except Exception as error:  # models may raise anything
         raise InputError(f'{name}_dataloader: {model_fails(error, several_sizes)}') from error
-    if name == 'test':  # while training they may be what they are
+    if name == 'test':  # during training they may still be untrained
         check_outputs(outputs)
         check_labels(outputs, _some_labels(loader.dataset), loop.evaluator)
         dataset: Any = loader.dataset
@@ -313,7 +314,7 @@ def _process(
                 warn(f'fan_mm: {name}_dataloader: {warning}')
     try:
         loop.evaluator.process(data_samples=outputs, data_batch=batch)
-    except Exception as error:  # whatever a metric may raise
+    except Exception as error:  # metrics may raise anything
         line = one_line(error)
         raise InputError(
             f'{name}_evaluator: {_names(loop.evaluator)} cannot process the output of the model: {line}'
@@ -323,7 +324,7 @@ def _process(
 
 def _some_labels(dataset: Any, most: int = _LABELS) -> Iterator[Any]:
     """Class labels that a classification dataset gives some of its samples, evenly spaced."""
-    with contextlib.suppress(Exception):  # an own dataset, which may be none of mmengine's
+    with contextlib.suppress(Exception):  # a custom dataset, maybe not derived from mmengine's
         for index in range(0, len(dataset), max(1, len(dataset) // most)):
             yield dataset.get_data_info(index).get('gt_label')
 
@@ -332,8 +333,8 @@ def _try_metrics(evaluator: Evaluator, ids: Sequence[list]) -> tuple[Exception |
     """Let the metrics compute on what they hold, and keep it; returns their error, and their scores.
 
     Args:
-        evaluator: its metrics have processed some batches.
-        ids: of the images of each batch: the other ones of an annotation file are left out, for time.
+        evaluator: an evaluator whose metrics have processed some batches.
+        ids: image ids of each batch; the other images of an annotation file are left out to save time.
     """
     flat = [id_ for batch in ids for id_ in batch]
     sliced = parts_of(evaluator, list(itertools.accumulate(map(len, ids))))
@@ -345,7 +346,7 @@ def _try_metrics(evaluator: Evaluator, ids: Sequence[list]) -> tuple[Exception |
             stack.enter_context(options_set(metric, **only_these(metric, flat[part])))
         try:
             return None, list(evaluate_here(evaluator, len(flat)))
-        except Exception as error:  # whatever a metric may raise
+        except Exception as error:  # metrics may raise anything
             return error, []
 
 

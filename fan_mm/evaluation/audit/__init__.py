@@ -1,6 +1,6 @@
 """The audit: what a careful reader would ask about a sweep, asked by the sweep itself.
 
-Each check is one function from `Facts` to findings; none changes a number.
+Each check is a function from `Facts` to findings; no check changes results.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from fan_mm.evaluation.cells import CellRecord
 
 __all__ = ['CHECKS', 'Facts', 'Finding', 'audit', 'in_words', 'joined']
 
-# What explains other findings comes first.
+# Checks whose findings explain others come first.
 CHECKS = (
     model_checks.unset_layers,
     model_checks.batch_norms,
@@ -40,7 +40,7 @@ def audit(facts: Facts) -> dict[str, Any]:
     return {'checks': [check.__name__ for check in CHECKS], 'findings': findings}
 
 
-# Between real conditions, each the clean cell of a sweep.
+# Checks that compare real conditions, each of which is the clean cell of a sweep.
 CONDITION_CHECKS = (
     condition_checks.same_pictures,
     condition_checks.same_scores,
@@ -54,13 +54,13 @@ def joined(
 ) -> dict[str, Any]:
     """Join the audits of several conditions, each the clean cell of a sweep, and compare the conditions.
 
-    That a model only guesses in a condition is a result; that it does in most of them, or in all where
-    there are no clean images, is a finding, as it is on these.
+    A model at chance level in one condition is a result; at chance level on clean images or in most
+    conditions (in all of them, if there are no clean images) it is a finding.
 
     Args:
-        audits: by the conditions' names, which the findings get as their cells.
-        clean: name of the clean one.
-        records: of the conditions with a result, by their names.
+        audits: condition name -> audit; the names become the cells of the findings.
+        clean: name of the clean condition.
+        records: condition name -> record, for conditions with a result.
     """
     cells: dict[tuple[str, ...], list[str]] = {}
     for name, found in audits.items():

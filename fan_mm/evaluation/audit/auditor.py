@@ -14,7 +14,7 @@ from fan_mm.evaluation.cell_dataset import metainfo_of
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.logs import warn
 
-_IGNORED = 255  # of mmseg's labels, where no metric says another value
+_IGNORED = 255  # mmseg's default ignore_index, if no metric has another
 
 
 class Auditor:
@@ -36,7 +36,7 @@ class Auditor:
         self.ignored = next((n for n in named if isinstance(n, int)), _IGNORED)
         metainfo = metainfo_of(dataset)
         label_map = metainfo.get('label_map') if isinstance(metainfo, Mapping) else None
-        # mmseg's, of the classes that metainfo.classes chooses
+        # mmseg's label_map, used if metainfo.classes selects classes
         self.leaves_out = self.ignored in (label_map or {}).values()
 
     def watch(self, cell: Cell) -> Watch:
@@ -46,7 +46,7 @@ class Auditor:
     def evidence(self, cell: Cell, parts: Sequence[Seen | None]) -> dict[str, Any]:
         """What all ranks saw of a cell, for its record."""
         found = merged(parts, len(self.classes) or None)
-        if 'ignored' in found and self.leaves_out:  # as was wished
+        if 'ignored' in found and self.leaves_out:  # classes are ignored on purpose
             found |= {'labels': found['labels'] - found['ignored'], 'ignored': 0}
         if cell == CLEAN and (crop := cropped_twice(self.dataset, self.paths, len(self.classes))):
             found['cropped_twice'] = crop

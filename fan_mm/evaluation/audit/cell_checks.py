@@ -16,15 +16,15 @@ from fan_mm.evaluation.audit.finding import Facts, Finding, names_of, some
 from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.cells import CLEAN, CellRecord
 
-_PICTURES = 1000  # of which equal shares are no chance
-_POINTS = 2.0  # that a harder severity must be better by, to be a finding
+_PICTURES = 1000  # from this many images on, equal accuracies are not a coincidence
+_POINTS = 2.0  # by how much a higher severity must score better to be a finding
 _SURE = 5  # standard errors of the paired difference, likewise
-# Severities whose parameters do not follow each other in strength: grey and then too colourful; water,
-# then mud; other kinds of distortion; more flakes, then larger ones; fog and frost drawn anew.
+# Corruptions whose severities do not increase in strength: grey, then oversaturated; water, then mud;
+# different kinds of distortion; more flakes, then larger ones; fog and frost with new random draws.
 _UNORDERED = ('saturate',)
 _ROUGH = ('spatter', 'elastic_transform', 'snow', 'frost', 'fog', 'glass_blur', 'pixelate')
-_APART = 3  # severities that must be in order even of these
-_FACTOR = 5  # of a time that is odd
+_APART = 3  # even these corruptions must be in order at severities this far apart
+_FACTOR = 5  # ratio at which a cell's time is odd
 _STALLED = 60.0  # seconds
 
 
@@ -33,7 +33,7 @@ def same_pictures(facts: Facts) -> Iterator[Finding]:
     for names in same_evidence(facts.named, 'pictures'):
         copies = {facts.copies.get(name) for name in names}
         if len(copies) == 1 and None not in copies:
-            continue  # `same_copies` tells of them
+            continue  # reported by `same_copies`
         if str(CLEAN) in names:
             others = some(name for name in names if name != str(CLEAN))
             yield Finding(
@@ -71,7 +71,7 @@ def same_scores(facts: Facts) -> Iterator[Finding]:
 def one_score(facts: Facts) -> Iterator[Finding]:
     """One value that most of the corrupted cells have; with few images or objects that may be right.
 
-    Of cells that are equal in all they have, other checks tell.
+    Cells that are equal in everything are reported by other checks.
     """
     fewest = min((record.samples for record in facts.corrupted), default=0)
     if facts.task != 'segmentation' and fewest < _PICTURES:
@@ -160,7 +160,7 @@ def _is_better(facts: Facts, low: CellRecord, high: CellRecord) -> bool:
     if per_image and low.cell in per_image.cells and high.cell in per_image.cells:
         return clearly_above(per_image, low.cell, high.cell)
     clean = facts.score(facts.clean) if facts.clean else None
-    # without intervals: severities that are apart, by a good part of the clean score
+    # Without intervals: non-adjacent severities, and a large part of the clean score.
     return high.severity - low.severity > 1 and rise > max(5.0, 0.3 * (clean or 100))
 
 
@@ -169,7 +169,7 @@ def clearly_above(per_image: PerImage, first: tuple[str, int], second: tuple[str
     both = {cell: per_image.cells[cell] for cell in (first, second)}
     draws = PerImage(per_image.kind, per_image.keys, both).resampled()
     difference = draws[second] - draws[first]
-    return bool(difference.mean() > _SURE * difference.std())  # not where a draw has no score
+    return bool(difference.mean() > _SURE * difference.std())  # False if a draw is NaN
 
 
 def loading(facts: Facts) -> Iterator[Finding]:

@@ -9,10 +9,10 @@ import numpy as np
 from fan_mm.evaluation.audit.finding import Facts, Finding, names_of, some
 from fan_mm.evaluation.cells import CLEAN, CellRecord
 
-_EVERYWHERE = 0.99  # share of one class
-_MOST_OF_TRUTH = 0.9  # share of a class that is so often right
-_ENOUGH = 8  # predictions, or labels of a class
-_EXCHANGED = 0.1  # share of the truth in classes that are taken for each other
+_EVERYWHERE = 0.99  # share of predictions that are one class
+_MOST_OF_TRUTH = 0.9  # share of the ground truth for which predicting one class is plausible
+_ENOUGH = 8  # minimum number of predictions, or of labels of a class
+_EXCHANGED = 0.1  # share of the ground truth in classes that are exchanged
 _UNKNOWN = (
     0.01  # share of predictions that are no class; a model does not predict what it never saw
 )
@@ -23,8 +23,8 @@ _UNITS = {'segmentation': 'pixels', 'classification': 'images', 'detection': 'ob
 def one_class(facts: Facts) -> Iterator[Finding]:
     """One class predicted nearly everywhere, in several cells or in cells that are not hard.
 
-    A weak model may end so at the highest severities; a broken sweep does so in the clean cell, in
-    most corruptions, or at a severity below one where it does not.
+    For a weak model this is normal at the highest severities. It indicates a broken sweep in the clean
+    cell, in most corruptions, or at a lower severity than one where it does not occur.
     """
     clean, odd = facts.clean, []
     if clean and _is_everywhere(facts, clean):
@@ -140,11 +140,11 @@ def class_order(facts: Facts) -> Iterator[Finding]:
         if other != number
         and count >= _ENOUGH
         and 2 * count > truth[number]
-        # what one class swallows is a weak class; it would be right itself
+        # A class that is absorbed by another correctly predicted class is just weak.
         and not (truth[other] and taken[other][0] == other)
     ]
     share = sum(truth[number] for number in wrong) / sum(truth)
-    # a weak model may take some classes for such as do not occur: no other order is seen in that
+    # A weak model may predict classes that do not occur; that alone does not indicate another order.
     displaced = any(truth[taken[number][0]] for number in wrong)
     if len(wrong) < 2 or share < (_EXCHANGED if displaced else _MOSTLY):
         return
@@ -194,7 +194,7 @@ def _bound_of_chance(facts: Facts, clean: CellRecord) -> float | None:
     truth, predicted = (np.array(clean.evidence.get(n) or []) for n in ('truth', 'predicted'))
     if facts.headline != 'mIoU' or not truth.sum() or not predicted.sum():
         return None
-    # of predictions that do not depend on the truth
+    # for predictions that are independent of the ground truth
     p, q = truth / truth.sum(), predicted / predicted.sum()
     occurs = p + q > 0
     if occurs.sum() < 2:

@@ -23,7 +23,7 @@ from fan_mm.logs import warn
 
 _PLAIN, _EXCHANGED = ('plain', 0), ('exchanged', 0)
 _UPPER = (1 + LEVEL) / 2
-FEWEST = 2  # one has no interval
+FEWEST = 2  # a single image has no interval
 ONE_PROVES_NOTHING = 'one image with red and blue swapped proves nothing: give 2 or more'
 
 
@@ -39,13 +39,14 @@ def exchanged_colours(
 
     Args:
         model: with mmengine's ``test_step``.
-        load: returns the clean batches, from the start each time.
-        evaluator: that knows its dataset; left as it was.
-        image_ids: of the images, in their order.
+        load: returns the clean batches; each call starts from the first one.
+        evaluator: with its dataset_meta set; it is not changed.
+        image_ids: ids of the images, in order.
         fp16: evaluate under autocast.
 
     Returns:
-        'images', their number; 'plain' and 'exchanged', the headline; 'interval' of the difference.
+        'images', their number; 'plain' and 'exchanged', the headline scores; 'interval', that of their
+        difference.
 
     Raises:
         InputError: there are fewer than `FEWEST`, or they have no three colours.
@@ -93,7 +94,7 @@ def exchanged_in_some(
 
     try:
         return exchanged_colours(model, load, evaluator, image_ids, fp16)
-    except Exception as error:  # whatever a metric may raise on a few images
+    except Exception as error:  # metrics may raise anything on a few images
         warn(f'--audit-colours: {one_line(error)}')
         return None
 
@@ -101,10 +102,10 @@ def exchanged_in_some(
 def _of_few(draws: np.ndarray, images: int) -> list[float] | None:
     """The interval of resampled differences, widened for the small number of images.
 
-    Resamples without an object have no score. Resampling alone makes too little of the chance that all
-    of a handful of images agree; Student's t with the degrees of freedom that there are does not.
+    Resamples without an object have no score. With only a few images, bootstrap intervals are too
+    narrow, so they are widened according to Student's t distribution.
     """
-    from scipy.special import ndtri, stdtrit  # nothing heavy at import
+    from scipy.special import ndtri, stdtrit  # imported late, as it is slow
 
     draws = draws[~np.isnan(draws)]
     if not draws.size:

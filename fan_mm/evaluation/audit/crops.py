@@ -1,8 +1,8 @@
 """Whether images that are crops already are cropped once more.
 
-ImageNet's images have all sizes. Where those looked at have one size, the one that the model takes,
-somebody cropped them; a pipeline that enlarges them and cuts off their edges then sees less than was
-meant. Data sets that are made at one size are left alone.
+ImageNet's images have many sizes. If all sampled images have the model's input size, they have been
+cropped before; a pipeline that resizes and centre-crops them again shows the model less of the image
+than intended. Data sets whose images originally have one size are not checked.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from fan_mm.evaluation.samples import spread
 from fan_mm.images import read_header
 
 _LOOKED_AT = 16  # images
-_EDGE = 1 / 56  # of a picture's shorter side
+_EDGE = 1 / 56  # of an image's shorter side
 _IMAGENET = 1000  # classes
 
 
@@ -24,8 +24,8 @@ def cropped_twice(dataset: Any, paths: Sequence[str], classes: int) -> dict[str,
     """The size of images that are cropped twice.
 
     Returns:
-        'size', width and height, and 'looked_at', of how many images; None where all is well, or
-        nothing can be told.
+        'size' (width and height) and 'looked_at' (number of images); None if the images are not cropped
+        twice or this cannot be determined.
     """
     transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', None)
     if classes != _IMAGENET or transforms is None:

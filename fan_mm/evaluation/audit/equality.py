@@ -1,6 +1,6 @@
 """Which cells of a sweep, or which real conditions, are equal: in their images, all scores, or one.
 
-Records are given by their names, and told by them.
+Records are passed, and reported, by name.
 """
 
 from collections import Counter
@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 
 from fan_mm.evaluation.cells import CellRecord
 
-_RICH = 10  # values that two cells have in common by no chance
+_RICH = 10  # from this many values on, equal cells are not a coincidence
 
 Records = Mapping[str, CellRecord]  # those with a result
 
@@ -17,7 +17,7 @@ def same_evidence(records: Records, kind: str) -> list[tuple[str, ...]]:
     """Names of two or more records with the same evidence; records without it are left out.
 
     Args:
-        records: by their names.
+        records: name -> record.
         kind: key of `CellRecord.evidence`.
     """
     return _groups(records, lambda record: record.evidence.get(kind))
@@ -27,7 +27,7 @@ def same_to_the_last_digit(records: Records, pictures: str) -> Iterator[tuple[st
     """Names of records whose scores are equal though their images differ, each name once.
 
     Args:
-        records: by their names.
+        records: name -> record.
         pictures: the evidence that distinguishes images.
     """
     reported: set[str] = set()
@@ -51,10 +51,10 @@ def equal_ones(records: Records, pictures: str) -> set[str]:
 def repeated_score(scores: Mapping[str, float | None]) -> tuple[float, list[str]] | None:
     """A score that more than half of the cells have, and which; None if there is none.
 
-    Nothing found at all (0) and everything right (100) may stand for many cells of a healthy sweep.
+    Many cells of a healthy sweep may score 0 (nothing found) or 100 (everything right).
 
     Args:
-        scores: of cells, conditions, or corruptions; at least four.
+        scores: scores of cells, conditions or corruptions; at least four.
     """
     known = [v for v in scores.values() if v is not None and 0 < v < 100]
     if len(scores) < 4 or not known:
@@ -68,7 +68,7 @@ def repeated_score(scores: Mapping[str, float | None]) -> tuple[float, list[str]
 def _rich_scores(record: CellRecord) -> Hashable:
     """All values of a segmentation, if they are many; None otherwise.
 
-    They are shares of millions of pixels. Ranks of few objects or images may well be equal.
+    Shares of millions of pixels are not equal by chance; scores of few objects or images may be.
     """
     if 'IoU' not in record.per_class:
         return None

@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 
-IGNORED = -1  # instead of the label that does not count
+IGNORED = -1  # stands for the ignored label
 
 
 @dataclass
 class Seen:
-    """What one rank saw of a cell.
+    """Observations of one rank in a cell.
 
     Attributes:
-        pictures: position of a sample -> checksum of the image that the model got.
-        scores: likewise, of its scores.
-        blank: images of one colour.
-        empty: whether no detection was among the scores.
-        waited: seconds for the loader.
-        predicted: class -> how often it was predicted where there is a label.
-        pairs: (label or `IGNORED`, predicted class) -> how often; in the clean cell.
-        model: what was seen of the model (`fan_mm.evaluation.audit.model_watch`).
+        pictures: position of a sample -> checksum of the model's input image.
+        scores: position of a sample -> checksum of its predicted scores.
+        blank: number of images of a single colour.
+        empty: whether there was no detection in any image.
+        waited: seconds spent waiting for the loader.
+        predicted: class -> number of predictions where there is a label.
+        pairs: (label or `IGNORED`, predicted class) -> count; in the clean cell only.
+        model: observations of the model (`fan_mm.evaluation.audit.model_watch`).
     """
 
     pictures: dict[int, int] = field(default_factory=dict)
@@ -40,18 +40,18 @@ def merged(parts: Sequence[Seen | None], classes: int | None) -> dict[str, Any]:
     """Merge what all ranks saw of a cell, for its record.
 
     Args:
-        parts: of the ranks, in any order.
-        classes: number of classes; None where it is not known.
+        parts: observations of the ranks, in any order.
+        classes: number of classes; None if unknown.
 
     Returns:
-        What can be told: 'pictures' and 'scores', checksums over all samples, and 'contents', that of the
-        images in any order; 'distinct' and
-        'blank', images that differ and that have one colour; 'waited', seconds; 'most', the class
-        that is predicted most, how often, and out of how many. Of the clean cell besides 'truth' and
-        'predicted', counts per class; 'taken_for', per class which one is predicted most often for
-        it, and how often; 'outside', [value, count] of labels that are no class; 'unknown', the number
-        of predictions that are none; 'ignored' and
-        'labels', the number of ignored ones and of all. Nothing if one rank saw nothing.
+        A dict with whatever is known: 'pictures' and 'scores', checksums over all samples; 'contents',
+        checksum of the images in any order; 'distinct' and 'blank', numbers of distinct images and of
+        images of a single colour; 'waited', seconds; 'most', the class predicted most often, its count
+        and the total. For the clean cell also: 'truth' and 'predicted', counts per class; 'taken_for',
+        for each class the one predicted most often for it, and how often; 'outside', [value, count] of
+        labels that are not classes; 'unknown', the number of predictions that are not classes;
+        'ignored' and 'labels', the numbers of ignored labels and of all labels. Empty if a rank has no
+        observations.
     """
     seen = [part for part in parts if part is not None]
     if not parts or len(seen) < len(parts):

@@ -14,10 +14,10 @@ class Finding:
     """Something that a careful reader of the results would ask about.
 
     Attributes:
-        check: what was looked at.
-        cells: names of those that it is about; none where it is about all.
-        evidence: what was seen, a sentence with numbers.
-        reason: the likely one, as the end of 'most likely ...'.
+        check: name of the check.
+        cells: names of the cells concerned; empty if it concerns all.
+        evidence: what was observed, a sentence with numbers.
+        reason: the most likely reason, as the end of 'most likely ...'.
         advice: what to do, a sentence.
     """
 
@@ -39,16 +39,16 @@ def in_words(finding: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the checks look at.
+    """Input of the checks.
 
     Attributes:
-        records: of all cells, the clean one first; missing and failed ones too.
-        task: 'segmentation', 'detection', 'classification' or another one's name.
-        headline: name of the score that the means are of.
-        classes: their names; none where they are not known.
-        per_image: statistics for intervals, where the metric has them.
-        copies: cell -> fingerprint of the corrupted files that were read, and of the clean ones.
-        colours: of `fan_mm.evaluation.audit.colours`, where that was asked for.
+        records: records of all cells, the clean one first, including missing and failed ones.
+        task: 'segmentation', 'detection', 'classification' or the name of another task.
+        headline: name of the score that is averaged.
+        classes: class names; empty if unknown.
+        per_image: statistics for intervals, if the metric provides them.
+        copies: cell -> fingerprint of the corrupted files, and of the clean files.
+        colours: result of `fan_mm.evaluation.audit.colours`, if requested.
     """
 
     records: Sequence[CellRecord]

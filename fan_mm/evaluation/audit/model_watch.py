@@ -10,15 +10,15 @@ from torch.nn.modules.conv import _ConvNd
 
 from fan_mm.engine.distributed import unwrapped
 
-_ENOUGH = 1024  # weights from which their distribution can be told
+_ENOUGH = 1024  # number of weights needed to identify their distribution
 
 
 class ModelWatch:
-    """Looks at a model before and after it predicts a cell.
+    """Inspects a model before and after it predicts a cell.
 
     Args:
-        model: wrapped for several processes or not.
-        clean: whether it is the clean cell, in which more is looked at.
+        model: the model, possibly wrapped in DDP.
+        clean: whether it is the clean cell, in which more is checked.
     """
 
     def __init__(self, model: Any, clean: bool) -> None:
@@ -35,8 +35,8 @@ class ModelWatch:
         """What was found, by the names of layers; empty where all is well.
 
         Returns:
-            'batch_norms', which take their statistics from the batch, and 'unset', layers that took part
-            and are as a new model has them.
+            'batch_norms', the names of norms that use batch statistics, and 'unset', the names of layers
+            that were used and still have initial weights.
         """
         for handle in self.handles:
             handle.remove()
@@ -69,8 +69,8 @@ def _statistics(model: nn.Module) -> dict[str, float]:
 def unset_layers(model: nn.Module) -> dict[str, nn.Module]:
     """The layers of a model whose parameters equal those of a new layer.
 
-    No training leaves them so: norms with weights of exactly 1 and biases of exactly 0, biases of
-    exactly 0 in a head, weights of the uniform distribution that torch draws from.
+    These are norms with weights of exactly 1 and biases of exactly 0, heads with biases of exactly 0,
+    and weights with torch's uniform initial distribution; no training leaves them so.
     """
     return {
         name: layer
@@ -99,10 +99,10 @@ def _is_new_layer(name: str, layer: nn.Module) -> bool:
         return True
     if weight.numel() < _ENOUGH:
         return False
-    bound = 1 / math.sqrt(weight[0].numel())  # of torch's own initialisation
+    bound = 1 / math.sqrt(weight[0].numel())  # of torch's default initialisation
     values = weight.detach().float()
     largest, spread = values.abs().max().item(), values.std().item()
-    return 0.99 * bound < largest < 1.005 * bound and (  # rounded to half precision
+    return 0.99 * bound < largest < 1.005 * bound and (  # it may be rounded to half precision
         abs(spread - bound / math.sqrt(3)) < 0.03 * bound
     )
 

@@ -1,8 +1,8 @@
 """What a rank sees of a cell while it predicts: a few hundred numbers, from few pixels of each image.
 
-Of every image a checksum of about a thousand pixels as the model gets them, and one of the scores
-that the model gives; of labels and predictions counts per class, of at most `PIXELS` pixels. So the
-cost is some tenths of a millisecond for an image, and what is kept merges over ranks to the same.
+For every image, a checksum of about a thousand pixels of the model's input and one of its predicted
+scores; for labels and predictions, counts per class over at most `PIXELS` pixels. This costs a few
+tenths of a millisecond per image, and the merged result does not depend on the number of ranks.
 """
 
 import contextlib
@@ -23,21 +23,20 @@ from fan_mm.evaluation.audit.evidence import IGNORED, Seen
 from fan_mm.evaluation.audit.model_watch import ModelWatch
 
 PIXELS = 2**14  # of a label map
-_SIDE = 32  # pixels of a picture's shorter side that count for its checksum
-_SURE = 0.3  # score from which a detection counts
-_OVERLAP = 0.5  # of a detection with the object that it is taken for
+_SIDE = 32  # pixels along an image's shorter side that enter its checksum
+_SURE = 0.3  # minimum score of a detection
+_OVERLAP = 0.5  # minimum IoU of a detection with the object that it is assigned to
 
 
 class Watch:
-    """Gathers what is seen of one cell on one rank.
+    """Collects the observations of one cell on one rank.
 
-    What cannot be looked at (inputs, predictions, labels of another form) is left out; a cell never
-    fails for it.
+    Inputs, predictions and labels of an unknown form are skipped; they never make a cell fail.
 
     Args:
-        model: that predicts.
-        clean: whether it is the clean cell, of which more is kept.
-        ignored: value of label maps that does not count.
+        model: the model that is evaluated.
+        clean: whether it is the clean cell, for which more is recorded.
+        ignored: ignored value of label maps.
     """
 
     def __init__(self, model: nn.Module, clean: bool, ignored: int | None = 255) -> None:
@@ -47,7 +46,7 @@ class Watch:
         self.model: ModelWatch | None = None
         try:
             self.model = ModelWatch(model, clean)
-        except Exception as error:  # parameters without values, or sharded ones
+        except Exception as error:  # parameters on the meta device, or sharded
             self._give_up(error)
 
     def end(self) -> Seen | None:
@@ -79,7 +78,7 @@ class Watch:
             self._take_scores(self.seen, positions, outputs)
             for sample in outputs:
                 self._take_classes(self.seen, sample)
-        except Exception as error:  # the forms of inputs and outputs are the user's
+        except Exception as error:  # user-defined inputs and outputs can have any form
             self._give_up(error)
 
     def _take_pictures(self, seen: Seen, positions: Sequence[int], batch: Any) -> None:
@@ -187,7 +186,7 @@ def _of_pixels(sample: Any, ignored: int | None) -> Classes | None:
     predicted, truth = (_part(sample, n, 'data') for n in ('pred_sem_seg', 'gt_sem_seg'))
     if not isinstance(predicted, Tensor):
         return None
-    # of heads with one output mmseg makes 0.0 and 1.0
+    # For heads with one output channel, mmseg predicts 0.0 and 1.0.
     if predicted.is_floating_point() and not torch.equal(predicted, predicted.trunc()):
         return None
     step = max(1, math.isqrt(predicted.numel() // PIXELS))
@@ -225,7 +224,7 @@ def _of_objects(sample: Any, clean: bool) -> Classes | None:
     overlaps = _overlaps(_array(boxes[sure]), _array(there))
     if not overlaps.size:
         return None, predicted
-    best = overlaps.argmax(axis=0)  # of every object
+    best = overlaps.argmax(axis=0)  # for every object
     hit = overlaps.max(axis=0) >= _OVERLAP
     return truth.cpu().numpy()[hit], predicted[best[hit]]
 
@@ -249,7 +248,7 @@ def _count(counts: Counter, classes: np.ndarray) -> None:
 
 
 def _count_pairs(counts: Counter, truth: np.ndarray, predicted: np.ndarray) -> None:
-    low = int(predicted.min(initial=0))  # some give -1 for none
+    low = int(predicted.min(initial=0))  # some models use -1 for no class
     base = int(predicted.max(initial=0)) - low + 1
     values, numbers = _unique((truth.astype(np.int64) - IGNORED) * base + predicted - low)
     for value, number in zip(values, numbers, strict=True):
@@ -258,7 +257,7 @@ def _count_pairs(counts: Counter, truth: np.ndarray, predicted: np.ndarray) -> N
 
 
 def _unique(values: np.ndarray) -> tuple[list[int], list[int]]:
-    if values.size and values.min() >= 0 and values.max() < PIXELS:  # without sorting
+    if values.size and values.min() >= 0 and values.max() < PIXELS:  # bincount needs no sorting
         counts = np.bincount(values)
         found = counts.nonzero()[0]
         return found.tolist(), counts[found].tolist()

@@ -1,5 +1,5 @@
 """Calibration: how far a model's confidence is from its accuracy.
 
-Measured from sums per image (`measures`) that a metric collects (`metric`) from the model's
-probabilities (`probabilities`), with a `temperature` or without, in sweeps and on real conditions.
+A metric (`metric`) collects sums per image (`measures`) from the model's probabilities
+(`probabilities`), with or without a `temperature`, in sweeps and under real conditions.
 """

@@ -3,8 +3,8 @@
 Guo et al., On Calibration of Modern Neural Networks, ICML 2017 (ECE; one temperature for all
 logits); Brier, Verification of Forecasts Expressed in Terms of Probability, 1950.
 
-What is kept of an image are sums over its samples (valid pixels, or the one label of an image). They
-are integers, so they are the same in whatever order they are added: over pixels, images or processes.
+For every image, sums over its samples (valid pixels, or the one label of an image) are kept. They are
+integers, so the result does not depend on the order of summation over pixels, images or processes.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from fan_mm.errors import InputError
 
 BINS = 15
 MEASURES = ('ECE', 'NLL', 'Brier')
-# Confidence, NLL and Brier score of a sample are whole multiples of 1 / UNIT: an error of at most
-# 5e-7 each, and 15 times a confidence is still exact in float32.
+# Confidence, NLL and Brier score of a sample are rounded to multiples of 1 / UNIT: an error of at
+# most 5e-7 each, and 15 times a confidence is still exact in float32.
 UNIT = 2**20
-SIZE = 3 * BINS + 2  # sums of an image: count, right and confidence per bin; NLL; Brier score
-_LEAST = float(np.finfo(np.float32).tiny)  # a smaller probability counts as this one: NLL 87.3
-# Values held at once: what fits a CPU's cache, and on a GPU what keeps it busy.
+SIZE = 3 * BINS + 2  # sums per image: count, correct and confidence per bin; NLL; Brier score
+_LEAST = float(np.finfo(np.float32).tiny)  # lower bound of probabilities: NLL 87.3
+# Values held at once: as many as fit a CPU's cache, or keep a GPU busy.
 _VALUES = {'cpu': 2**20, 'cuda': 2**24}
 
 
@@ -39,8 +39,8 @@ def sums_of_map(
     Args:
         scores: ``(C, H, W)`` logits; or ``(1, H, W)`` probabilities of class 1 of two.
         labels: ``(H, W)`` classes.
-        predicted: ``(H, W)`` what the model predicts; of one channel the likelier class is taken.
-        ignore_index: the label of pixels that do not count.
+        predicted: ``(H, W)`` predicted classes; with one channel, the more likely class is used instead.
+        ignore_index: the label of ignored pixels.
         temperatures: V numbers that logits are divided by.
 
     Returns:
@@ -76,7 +76,7 @@ def sums_of_labels(
     Args:
         probabilities: ``(N, K)``, each row adding up to 1.
         labels: ``(N,)`` classes.
-        temperatures: V numbers that logits, which the probabilities' logarithms are, are divided by.
+        temperatures: V numbers that the logits, computed as log probabilities, are divided by.
 
     Returns:
         ``(N, V, SIZE)`` int64.
@@ -117,16 +117,16 @@ def _check_labels(labels: Tensor, classes: int) -> None:
 def _reduced(scores: Tensor, labels: Tensor, temperatures: Sequence[float]) -> Tensor:
     """What the measures of P samples need of their scores, without the classes.
 
-    Few operations, each on all classes: this is where the time goes.
+    Only a few operations on all classes, because they dominate the run time.
 
     Args:
         scores: ``(C, P)`` logits.
         labels: ``(P,)`` classes.
-        temperatures: V of them.
+        temperatures: V temperatures.
 
     Returns:
-        ``(1 + 2V, P)``: the label's score less the highest one z; then per temperature the sum over the
-        classes of exp(z / T) and of its square.
+        ``(1 + 2V, P)``. With z the scores minus the highest one: z of the label; then for every
+        temperature the sum over classes of exp(z / T) and of its square.
     """
     scores = scores if scores.dtype == torch.float64 else scores.float()
     found = scores.new_empty(1 + 2 * len(temperatures), scores.shape[1])
@@ -150,9 +150,9 @@ def _measured(
 
     Args:
         reduced: from `_reduced`.
-        right: ``(P,)`` whether the prediction is the label.
-        valid: ``(P,)`` which samples count.
-        temperatures: V of them.
+        right: ``(P,)`` whether the prediction is correct.
+        valid: ``(P,)`` which samples are not ignored.
+        temperatures: V temperatures.
     """
     true, *rest = reduced
     if (right & valid & (true < 0)).any():
@@ -169,7 +169,7 @@ def _measured(
             raise InputError('calibration: there are scores that are not finite')
         brier = squares / total.square() - 2 * of_label.exp() / total + 1
         confidence = _units(1 / total)
-        # bins (b / 15, (b + 1) / 15], as Guo et al. have them
+        # bins (b / 15, (b + 1) / 15], as in Guo et al.
         bins = ((confidence * BINS - 1) / UNIT).floor_()
         found.append((bins, right, confidence, _units(nll), _units(brier)))
     return found
@@ -222,11 +222,11 @@ def calibration(sums: np.ndarray, images: int = 0) -> np.ndarray:
     """ECE in per cent, NLL in nats and Brier score (0 to 2): `MEASURES`.
 
     Args:
-        sums: ``(..., SIZE)``, added up over images.
+        sums: ``(..., SIZE)``, summed over images.
         images: unused; the sums are sufficient.
 
     Returns:
-        ``(..., 3)``; NaN where there are no samples.
+        ``(..., 3)``; NaN if there are no samples.
     """
     counts, right, confidence = bins_of(sums)
     with np.errstate(invalid='ignore'):

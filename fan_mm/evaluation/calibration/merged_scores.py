@@ -1,7 +1,7 @@
 """The scores of mmseg's test-time augmentation, which it does not keep.
 
-``SegTTAModel`` predicts from the mean of the augmentations' probabilities and returns samples with the
-logits of the last one. Here the mean is taken once more as they are made: one map for each image.
+``SegTTAModel`` predicts from the mean of the augmentations' probabilities but returns samples with the
+logits of the last augmentation only. Here the mean is recomputed while they are predicted, one map per image.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ def forgetful(model: Any) -> BaseTTAModel | None:
 def predict(model: Any, batch: Any) -> list:
     """``model.test_step``; a `forgetful` model's samples have the merged scores.
 
-    They are logarithms of probabilities, so that their softmax is the probabilities.
+    These are log probabilities, so that their softmax returns the probabilities.
     """
     merging = forgetful(model)
     if merging is None:
@@ -42,7 +42,7 @@ def predict(model: Any, batch: Any) -> list:
         if not sums:
             sums.extend(map(torch.zeros_like, logits))
         for total, scores in zip(sums, logits, strict=True):
-            total += scores.softmax(dim=0)  # in the type that mmseg adds in
+            total += scores.softmax(dim=0)  # in the same type as mmseg
 
     hook = merging.module.register_forward_hook(add)
     try:

@@ -24,15 +24,16 @@ VARIANTS = ('plain', 'scaled')
 class CalibrationMetric(BaseMetric):
     """ECE (15 equal-width bins, per cent), NLL (nats) and Brier score (0 to 2).
 
-    Of segmenters over all valid pixels, of ``seg_logits`` at the size of the label map: of one channel
-    the probability, of more the logits. Of classifiers of ``pred_score``. Per image only sums are kept.
+    For segmenters, over all valid pixels of ``seg_logits`` at the size of the label map, which are
+    probabilities if there is one channel and logits otherwise. For classifiers, from ``pred_score``.
+    Only sums per image are kept.
 
     Example:
         >>> val_evaluator = [dict(type='IoUMetric'), dict(type='CalibrationMetric')]
 
     Args:
-        ignore_index: label of pixels that do not count.
-        temperature: divides the logits; its values are given beside the plain ones, as 'ECE_scaled'.
+        ignore_index: label of ignored pixels.
+        temperature: divides the logits; the resulting values are added as 'ECE_scaled' and so on.
         collect_device: see mmengine.
         prefix: see mmengine.
 

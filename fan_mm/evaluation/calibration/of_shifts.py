@@ -1,6 +1,6 @@
 """Calibration on real adverse conditions: of each, of a set's images together, and the mean of conditions.
 
-Intervals are those of the bootstrap over scenes that the scores have (`fan_mm.evaluation.shifts.pooling`).
+Intervals come from the same bootstrap over scenes as those of the scores (`fan_mm.evaluation.shifts.pooling`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ def add_calibration(
         variants: V names: 'plain' and, with a temperature, 'scaled'.
 
     Returns:
-        What calibration.npz holds; None where no condition is finished.
+        The content of calibration.npz; None if no condition is finished.
     """
     statistics = {m.cell: m.calibration for m in measured if m.calibration is not None}
     if not statistics:
@@ -44,7 +44,7 @@ def add_calibration(
         cells = [ShiftCell(name, condition) for condition in entry['conditions']]
         for over in (POOLED, MEAN):
             entry[over]['calibration'] = _of_set(over, cells, sums, draws, variants)
-    # of a score that allows no intervals, calibration has some nevertheless
+    # Calibration has intervals even if the score has none.
     results['bootstrap'] = results['bootstrap'] or {'resamples': RESAMPLES, 'level': LEVEL}
     return arrays_of('calibration', done, statistics)
 

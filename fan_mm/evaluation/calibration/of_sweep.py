@@ -31,10 +31,10 @@ class SweepCalibration:
     """The calibration of every cell of a sweep.
 
     Args:
-        model: of the sweep.
-        task: of its metric.
-        evaluator: of the sweep; its metric's label of pixels that do not count is taken over.
-        fit_on: dataset of labelled clean images that a temperature is fitted on; None fits none.
+        model: the sweep's model.
+        task: the task of its metric.
+        evaluator: the sweep's evaluator, from whose metric the ignore_index is taken.
+        fit_on: dataset of labelled clean images to fit a temperature on; None for no temperature.
 
     Raises:
         InputError: the model has no probabilities.
@@ -87,12 +87,12 @@ class SweepCalibration:
         """Let all ranks use the same temperature: that of the cells that are done, or a new one.
 
         Args:
-            model: of the sweep.
-            loader: of the clean images, as which those to fit on are read.
+            model: the sweep's model.
+            loader: loader of the clean images; the images to fit on are loaded in the same way.
             fp16: predict under autocast.
-            folder: of the sweep, where it is kept; None keeps it for this run.
+            folder: the sweep's folder, where the temperature is stored; None for no file.
             goes_on: whether there are such cells.
-            protocol: name of the sweep's.
+            protocol: name of the sweep's protocol.
         """
         assert self.fit_on is not None
         found = by_rank_0(lambda: _stored(folder) if goes_on else None, folder or '')
@@ -102,12 +102,12 @@ class SweepCalibration:
             found = fit_on_pictures(model, self.fit_on, loader, ignored, fp16)
 
         def kept() -> Temperature:
-            if folder:  # for a resumed sweep
+            if folder:  # so that a resumed sweep uses the same temperature
                 content = {'protocol': protocol, **found.as_dict()}
                 write_whole(folder / TEMPERATURE, json.dumps(content, indent=1) + '\n')
             return found
 
-        self.use(by_rank_0(kept, folder or ''))  # the same on all ranks, to the last digit
+        self.use(by_rank_0(kept, folder or ''))  # exactly the same value on all ranks
 
     def about(self) -> dict[str, Any]:
         """What results say of how it was measured."""
@@ -132,7 +132,7 @@ class SweepCalibration:
         """Add the calibration to the content of results.json, from the statistics of the finished cells.
 
         Returns:
-            What calibration.npz holds; None where no cell is finished.
+            The content of calibration.npz; None if no cell is finished.
         """
         per_image = PerImage('calibration', keys, statistics)
         draws = per_image.resampled()
@@ -141,7 +141,7 @@ class SweepCalibration:
             found = cells.get(Cell(cell['corruption'], cell['severity']))
             if found is not None:
                 cell['calibration'] = found
-        # of a metric that allows no intervals, calibration has some nevertheless
+        # Calibration has intervals even if the metric has none.
         results['bootstrap'] = results['bootstrap'] or bootstrap_of(per_image)
         results['calibration'] = {
             **self.about(),
@@ -156,7 +156,7 @@ def _stored(folder: Path | None) -> Temperature | None:
         content = json.loads((folder / TEMPERATURE).read_text()) if folder else None
         if not content:
             return None
-        content.pop('protocol', None)  # earlier versions wrote none
+        content.pop('protocol', None)  # absent in files of earlier versions
         return Temperature(**{**content, 'nll': tuple(content['nll'])})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

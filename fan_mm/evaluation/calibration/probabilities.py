@@ -10,7 +10,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.calibration.merged_scores import forgetful
 
 TASKS = ('segmentation', 'classification', 'other')
-# Heads that sum the scores of masks up: not logits, and the sum over the classes is not 1.
+# Heads that sum up mask scores: these are not logits, and do not add up to 1 over the classes.
 _SUMS_OF_MASKS = ('MaskFormerHead', 'Mask2FormerHead', 'SideAdapterCLIPHead')
 
 
@@ -18,8 +18,8 @@ def probabilities_of(model: Any, task: str) -> str:
     """What the probabilities are whose calibration a sweep measures.
 
     Args:
-        model: with mmengine's ``test_step``, perhaps wrapped.
-        task: 'segmentation', 'classification', or 'other' where the metric does not say.
+        model: a model with mmengine's ``test_step``, possibly wrapped.
+        task: 'segmentation', 'classification', or 'other' if the metric does not determine it.
 
     Raises:
         InputError: the task has no probabilities of one class each, or the model gives none.

@@ -11,7 +11,7 @@ from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.scope import Scope
 from fan_mm.evaluation.summary import Figure, Scores, mean_figure
 
-Draws = Mapping[Cell, np.ndarray]  # per cell (R, V, 3)
+Draws = Mapping[Cell, np.ndarray]  # cell -> (R, V, 3)
 
 
 def of_cells(
@@ -20,13 +20,13 @@ def of_cells(
     """The 'calibration' of each cell.
 
     Args:
-        per_image: of kind 'calibration'.
-        draws: its resampled values.
+        per_image: statistics of kind 'calibration'.
+        draws: their resampled values.
         variants: V names: 'plain' and, with a temperature, 'scaled'.
 
     Returns:
         Cell -> variant -> 'ECE', 'NLL' and 'Brier', each with 'value' and 'interval', and 'bins':
-        'count', and 'confidence' and 'accuracy' in per cent, None where a bin is empty.
+        'count', and 'confidence' and 'accuracy' in per cent, None for empty bins.
     """
     return {
         cell: of_sums(statistics.sum(axis=0, dtype=np.int64), draws[cell], variants)

@@ -27,7 +27,7 @@ from fan_mm.evaluation.calibration.metric import scores_of_map, scores_of_pictur
 from fan_mm.evaluation.cell_dataset import batch_size_of
 
 RANGE = (0.001, 1000.0)
-VALUES = 2**24  # logits held for a fit, those of all classes counted
+VALUES = 2**24  # logits held for a fit, over all classes
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Temperature:
     """A temperature, and what it was fitted on.
 
     Attributes:
-        value: it.
+        value: the temperature.
         pictures: number of images.
         samples: number of pixels, evenly spaced over each image, or of images.
-        nll: of these samples, without it and with it, nats.
+        nll: NLL of these samples in nats, without and with the temperature.
     """
 
     value: float
@@ -52,7 +52,7 @@ class Temperature:
 
 
 class Samples:
-    """Logits and labels of a part of the pixels of each image, or of images."""
+    """Logits and labels of some pixels of each image, or of whole images."""
 
     def __init__(self, pictures: int, ignore_index: int = 255) -> None:
         self.pictures = pictures
@@ -114,11 +114,11 @@ def fit_on_pictures(
     """Fit the temperature of a model; in several processes each does the same.
 
     Args:
-        model: with mmengine's ``test_step``; it is put into evaluation mode.
+        model: a model with mmengine's ``test_step``; it is set to evaluation mode.
         pictures: dataset of labelled images.
-        loader: says how batches of them are made.
-        ignore_index: label of pixels that do not count.
-        fp16: under autocast.
+        loader: a loader whose settings are used to make batches.
+        ignore_index: label of ignored pixels.
+        fp16: predict under autocast.
 
     Raises:
         InputError: an image cannot be loaded, or the model cannot take one or has no probabilities.
@@ -135,7 +135,7 @@ def fit_on_pictures(
             samples.add(outputs)
         except InputError:
             raise
-        except Exception as error:  # whatever a model may raise
+        except Exception as error:  # models may raise anything
             raise InputError(
                 f'--fit-temperature: the model fails on training images: {one_line(error)}'
             ) from error
@@ -157,7 +157,7 @@ def fit(logits: Tensor, labels: Tensor) -> float:
     Raises:
         InputError: it is a bound of the range.
     """
-    from scipy.optimize import minimize_scalar  # nothing heavy at import
+    from scipy.optimize import minimize_scalar  # imported late, as it is slow
 
     found = minimize_scalar(
         lambda log_t: mean_nll(logits, labels, math.exp(log_t)),
@@ -183,8 +183,8 @@ def check_apart(fitted_on: Iterable[str], evaluated: Iterable[str]) -> None:
     """Check that no image that a temperature is fitted on is evaluated, also under another name.
 
     Args:
-        fitted_on: paths.
-        evaluated: paths; those on a remote backend are compared by name only.
+        fitted_on: paths of the images to fit on.
+        evaluated: paths of the images to evaluate; paths on a remote backend are compared by name only.
 
     Raises:
         InputError: one is.

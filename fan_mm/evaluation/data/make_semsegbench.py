@@ -3,9 +3,9 @@
     python fan_mm/evaluation/data/make_semsegbench.py Config-Paths.csv
 
 The CSV (`semantic_segmentation/semsegbench/Config-Paths.csv` of the repository
-shashankskagnihotri/benchmarking_reliability_generalization, licence CC0) has a column for each model
-and a row for each value. Carried over are the models' names and the mIoU of clean, corrupted and ACDC
-images, as printed. Attacks are left out: at their strength nearly every model is at 0.
+shashankskagnihotri/benchmarking_reliability_generalization, licence CC0) has one column per model and
+one row per value. The models' names and the mIoU on clean, corrupted and ACDC images are copied
+unchanged. Adversarial attacks are omitted, because nearly every model scores 0 at their strength.
 """
 
 import csv

@@ -1,9 +1,9 @@
 """Whether corrupted copies fit their originals as a dataset's own loader reads both.
 
-Copies of another size or orientation put every prediction in the wrong place. Sizes are told
-by the headers. A photo's EXIF orientation is applied by some loaders and ignored by others, so where
-an image has one, the loader itself is asked. Copies that were read in one order of channels and written in
-the other have red and blue swapped, which the colours of a few pairs show.
+Copies of another size or orientation would put every prediction in the wrong place. Sizes are read from
+the file headers. Some loaders apply a photo's EXIF orientation and others ignore it, so if an image has one,
+it is loaded with the dataset's own loader. Copies that were read in one channel order and written in the other
+have red and blue swapped, which is detected from the colours of a few pairs.
 """
 
 import functools
@@ -23,15 +23,15 @@ from fan_mm.evaluation.premade import PremadeImages
 from fan_mm.evaluation.samples import spread
 from fan_mm.images import Header, read_header
 
-_MOST = 5000  # pairs that are looked at
-_TURNED = 16  # pairs of photos with an orientation that are loaded
+_MOST = 5000  # maximum number of pairs checked
+_TURNED = 16  # number of pairs with an EXIF orientation that are loaded
 _THUMB = 32  # pixels
-_CLEARER = 0.2  # how much better another orientation must correlate
-_COLOURED = 8  # pairs whose colours are compared
-_ENOUGH = 4  # crops may by chance have other colours than their originals where those have them
-_SWAPPED = -0.5  # correlation of what blue exceeds red by; no corruption turns it around
+_CLEARER = 0.2  # by how much another orientation must correlate better
+_COLOURED = 8  # number of pairs whose colours are compared
+_ENOUGH = 4  # minimum number of pairs: a crop's colours may differ from its original's by chance
+_SWAPPED = -0.5  # correlation of blue minus red; no corruption reverses its sign
 
-# What each EXIF orientation asks to be done with an array that is stored so.
+# EXIF orientation -> operation that makes a stored array upright.
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: np.fliplr,
     3: lambda image: image[::-1, ::-1],
@@ -42,7 +42,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: np.rot90,
 }
 _BACK = {6: 8, 8: 6}
-_SIDEWAYS = 5  # from here on, width and height are exchanged
+_SIDEWAYS = 5  # from this orientation on, width and height are exchanged
 
 
 def check_fit(
@@ -50,9 +50,9 @@ def check_fit(
 ) -> None:
     """Check that copies have the sizes and the orientation of their originals.
 
-    Every original is compared with one of its copies, and a copy of every cell is, up to `_MOST` of
-    them. The images of ImageNet-C are crops: for a classifier, sizes that are all the same will do,
-    and must be where its pipeline crops, because copies are not cropped again.
+    Every original is compared with one of its copies, covering all cells, up to `_MOST` pairs.
+    ImageNet-C images are crops: for a classifier it is enough that all copies have the same size, which
+    is required if its pipeline crops, because copies are not cropped again.
 
     Raises:
         InputError: a copy does not fit; says which, and why.
@@ -61,7 +61,7 @@ def check_fit(
     loader = loader_in(transforms)
     size_of = functools.partial(_loaded_size, loader, {})
     unfit: InputError | None = None
-    sizes: dict[tuple[int, int], Path] = {}  # of copies, each with one that has it
+    sizes: dict[tuple[int, int], Path] = {}  # size -> a copy of that size
     turned = 0
     for clean, copy in _pairs(images, cells, clean_paths):
         size = size_of(copy)
@@ -168,7 +168,7 @@ def _blueness(image: np.ndarray | None) -> np.ndarray | None:
     """Blue minus red in a small square image, of mean 0 and variance 1; None without colours."""
     if image is None or image.ndim != 3 or image.shape[2] < 3:
         return None
-    # as floats: OpenCV does not scale all kinds of numbers
+    # As floats: OpenCV cannot resize all data types.
     excess = image[..., 0].astype(np.float32) - image[..., 2]
     excess = cv2.resize(excess, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
     return (excess - excess.mean()) / excess.std() if excess.std() > 1 else None

@@ -1,10 +1,10 @@
 """What a pipeline does before the corruption is done once per image and kept for all cells.
 
-Loading an image, and for ImageNet-C resizing and cropping it, takes longer than most corruptions, and
-gives the same in every cell. Whoever needs a sample first runs the transforms before the corruption and
-keeps what they made in a file: the arrays as raw bytes, which the loader's workers and the ranks of a
-node map into their memory, the rest pickled. The folder is made for one run, readable for its user alone,
-and removed at its end; what a kill has left is known by its lock being free, and removed by the next run.
+Loading an image, and for ImageNet-C resizing and cropping it, takes longer than most corruptions and has
+the same result in every cell. The first process that needs a sample runs the transforms before the
+corruption and stores their result in a file: arrays as raw bytes, which all loader workers and ranks of a
+node memory-map, everything else pickled. The folder is created for one run, readable only by its user, and
+removed at the end. Folders of killed runs are recognised by their unlocked lock file and removed by the next run.
 """
 
 import contextlib
@@ -39,10 +39,10 @@ from fan_mm.fileio import alone_in, is_held
 AUTO, OFF = 'auto', 'off'
 _NAME = 'fan_mm_images_'
 _SHARED_MEMORY = '/dev/shm'
-_PROBED = 8  # samples from which size and repeatability are known
-_COMFORTABLE = 0.5  # of what is free, where we choose the place
-_GIVEN = 0.9  # of what is free, where the user does
-_LEFT = 2**30  # bytes that stay free: loader workers hand over their batches in shared memory
+_PROBED = 8  # number of samples used to determine size and determinism
+_COMFORTABLE = 0.5  # maximum share of the free space if we choose the folder
+_GIVEN = 0.9  # maximum share of the free space if the user does
+_LEFT = 2**30  # bytes that stay free: loader workers pass their batches in shared memory
 
 _MAGIC = b'fan_mm1\n'
 _HEAD = struct.Struct('<8sQQ')  # magic, bytes of the pickle, number of arrays
@@ -71,14 +71,14 @@ def kept_images(
 ) -> Iterator[None]:
     """Within the block, cache each image as it is before the corruption.
 
-    Under torch.distributed all ranks enter it together. It also removes what killed runs have left.
-    Whatever hinders it, images are loaded as without it, and the log says so.
+    With torch.distributed, all ranks must enter it together. Also removes folders of killed runs. If
+    caching is impossible, the reason is logged and images are loaded as usual.
 
     Args:
-        dataset: of the sweep, whose pipelines are changed within the block.
-        where: 'auto' (memory or the folder for temporary files, where there is room in plenty),
-            'off', or a folder.
-        wanted: False where no image would be read twice.
+        dataset: the sweep's dataset, whose pipelines are changed within the block.
+        where: 'auto' (memory or the folder for temporary files, if there is plenty of space), 'off',
+            or a folder.
+        wanted: False if no image would be read twice.
     """
     _remove_left(_places(where))
     with contextlib.ExitStack() as stack:
@@ -103,8 +103,8 @@ class ImageCache:
     """Samples in files of a folder.
 
     Attributes:
-        folder: of this run.
-        spare: bytes that are to stay free on its file system.
+        folder: the cache folder of this run.
+        spare: number of bytes to keep free on its file system.
     """
 
     folder: Path
@@ -116,15 +116,15 @@ class ImageCache:
             with open(self.folder / key, 'rb', buffering=0) as file:
                 mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
             return _unpacked(mapped)
-        except Exception:  # not there yet, no longer, or broken, for which pickle raises anything
+        except Exception:  # missing, or damaged, for which pickle raises anything
             return None
 
     def put(self, key: str, parts: Sequence[bytes | memoryview]) -> None:
         """Keep a sample if there is room; processes that keep the same one at once do no harm.
 
         Args:
-            key: of the sample.
-            parts: of `packed`.
+            key: key of the sample.
+            parts: result of `packed`.
         """
         aside = self.folder / f'{key}.{secrets.token_hex(6)}'
         try:
@@ -137,12 +137,12 @@ class ImageCache:
             except BaseException:
                 aside.unlink(missing_ok=True)
                 raise
-        except OSError:  # no room after all, or the run has ended
+        except OSError:  # disk full, or the run has ended
             return
 
 
 class _Pickler(pickle.Pickler):
-    """Takes the arrays of tensors out, too; torch's own way writes addresses, and never the same."""
+    """Also stores tensors as arrays, because torch's own pickles contain addresses and are not reproducible."""
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is not torch.Tensor or value.requires_grad or value.device.type != 'cpu':
@@ -157,7 +157,7 @@ def packed(sample: Any) -> list[bytes | memoryview]:
     """A sample as the parts of a file: head, pickle and, each at a multiple of 64 bytes, its arrays.
 
     Raises:
-        Exception: whatever its objects raise that cannot be pickled.
+        Exception: anything raised by objects that cannot be pickled.
     """
     arrays: list[memoryview] = []
     text = io.BytesIO()
@@ -181,7 +181,7 @@ def _unpacked(file: memoryview) -> Any:
     """What `packed` took apart; it holds on to the file's memory.
 
     Raises:
-        ValueError: the file is not whole.
+        ValueError: the file is incomplete.
     """
     if len(file) < _HEAD.size:
         raise ValueError
@@ -207,9 +207,9 @@ class KeptStart:
     """A pipeline's transforms before the corruption, run once for each sample.
 
     Attributes:
-        transforms: of the pipeline.
-        cache: where their samples are kept.
-        number: of the pipeline among the dataset's.
+        transforms: these transforms.
+        cache: stores their results.
+        number: index of the pipeline among the dataset's pipelines.
     """
 
     transforms: Sequence[Callable]
@@ -224,7 +224,7 @@ class KeptStart:
             before = random_states()
             sample = _run(self.transforms, results)
             if sample is not None and not _have_moved(before):
-                with contextlib.suppress(Exception):  # this one may hold what cannot be pickled
+                with contextlib.suppress(Exception):  # this sample may not be picklable
                     self.cache.put(key, packed(sample))
         return sample
 
@@ -260,13 +260,13 @@ def _have_moved(states: tuple) -> bool:
 
 @dataclass
 class _Plan:
-    """What is to be kept.
+    """What to cache.
 
     Attributes:
-        starts: numbers of the pipelines whose start is kept.
-        size: of all, in bytes, about.
-        pictures: their number.
-        without: why others are not.
+        starts: indices of the pipelines to cache.
+        size: approximate total size in bytes.
+        pictures: number of images.
+        without: why other pipelines are not cached.
     """
 
     starts: list[int]
@@ -276,7 +276,7 @@ class _Plan:
 
 
 class _Probe:
-    """Replaces a pipeline's start to find out whether its result may be kept, and how large it is."""
+    """Replaces a pipeline's start to find out whether its result can be cached, and its size."""
 
     def __init__(self, transforms: Sequence[Callable]) -> None:
         self.transforms = transforms
@@ -286,7 +286,7 @@ class _Probe:
             self.why = 'nothing is computed before the corruption'
         for transform in flatten(transforms):
             name = names_of(transform)[0]
-            # even with one possible outcome (one scale): a draw changes what later transforms draw
+            # Even with a single possible outcome: its random draw affects the draws of later transforms.
             if getattr(transform, '_methods_with_randomness', ()) or 'Rand' in name:
                 self.why = f'{name} draws random numbers before the corruption'
 
@@ -307,9 +307,7 @@ class _Probe:
             if moved or not stable or _digest(packed(sample)) != first:
                 self.why = 'the transforms before the corruption are not reproducible'
             self.sizes.append(size)
-        except (
-            Exception
-        ) as error:  # not picklable, or anything that a third-party transform may raise
+        except Exception as error:  # not picklable, or any error of a third-party transform
             self.why = f'{type(error).__name__}: {" ".join(str(error).split())}'
             raise
         return sample
@@ -324,7 +322,7 @@ def _plan(dataset: CellDataset) -> _Plan:
         for pipeline, probe in zip(dataset.pipelines, probes, strict=True):
             stack.enter_context(pipeline.started_by(probe))
         for sample in tried:
-            with contextlib.suppress(Exception):  # it will be raised where the sample is evaluated
+            with contextlib.suppress(Exception):  # will be raised when the sample is evaluated
                 dataset[sample]
     sizes = [size for probe in probes if probe.why is None for size in probe.sizes]
     count = len(dataset.samples)
@@ -349,7 +347,7 @@ def _cache_of_node(
     for said in dict.fromkeys(said for _, said in of_ranks if said):
         print_log(said, 'current')
     cache = of_ranks[first][0]
-    return cache if cache and cache.folder.is_dir() else None  # a container may have its own
+    return cache if cache and cache.folder.is_dir() else None  # containers may not share the folder
 
 
 def _make(
@@ -386,12 +384,12 @@ def _own_folder(place: Path, stack: contextlib.ExitStack) -> Path:
     """A new folder, locked by this process until the stack is left, and then removed.
 
     Raises:
-        OSError: none can be made there.
+        OSError: it cannot be created.
     """
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_NAME, dir=place))
         stack.callback(_remove, folder)
-        # Before we hold it, another run may take it for what a kill has left.
+        # Until we hold the lock, another run may take the folder for that of a killed run.
         with contextlib.suppress(InputError, FileNotFoundError):
             stack.enter_context(alone_in(folder))
             if folder.is_dir():
@@ -413,9 +411,7 @@ def _remove_left(places: Sequence[Path]) -> None:
         with contextlib.suppress(OSError):
             left = [Path(e.path) for e in os.scandir(place) if e.name.startswith(_NAME)]
         for folder in left:
-            with contextlib.suppress(
-                OSError
-            ):  # another's, removed meanwhile, or it cannot be locked
+            with contextlib.suppress(OSError):  # another user's, removed meanwhile, or not lockable
                 if folder.stat().st_uid == getattr(os, 'getuid', int)() and not is_held(folder):
                     _remove(folder)
 

@@ -10,7 +10,7 @@ Transforms = list[Callable[[dict], Any]]
 def names_of(transform: Any) -> list[str]:
     """Names of a transform's class and its bases, first its own.
 
-    Of one of torchvision that mmpretrain wraps, torchvision's.
+    For a torchvision transform wrapped by mmpretrain, that of torchvision.
     """
     wrapped = getattr(transform, 't', None)
     return [base.__name__ for base in type(wrapped if callable(wrapped) else transform).__mro__]
@@ -48,10 +48,10 @@ def flatten(transforms: Sequence) -> list:
 def insert(transforms: Sequence, step: Any, at: Callable[[Any], bool], after: bool) -> Transforms:
     """A copy of a list of transforms with ``step`` before, or ``after``, the first transform for which ``at`` holds.
 
-    Where none of the list fits, what lies inside its wrapping transforms is tried.
+    If no transform in the list matches, the transforms inside its wrappers are tried.
 
     Returns:
-        The new list; equal to the old one if nothing fits.
+        The new list; equal to the old one if nothing matches.
     """
     transforms = list(transforms)
     for i, transform in enumerate(transforms):

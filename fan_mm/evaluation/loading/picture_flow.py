@@ -1,9 +1,9 @@
 """What happens to an image on its way through a pipeline, found by sending one through.
 
-Only OpenMMLab's own transforms can be known by their names, and of those the same one does this or that
-as its options say. So transforms are run on a sample of the dataset: which of them loads the image,
-which one packs it, what form it has at some place, and, with the image painted in one colour, whether
-red comes first there or blue.
+Only OpenMMLab's own transforms can be recognised by name, and what they do depends on their options.
+Transforms are therefore run on a sample of the dataset, to find out which one loads the image, which one
+packs it, what form the image has at a given position, and, with an image painted in a single colour, whether
+red or blue is the first channel there.
 """
 
 import contextlib
@@ -27,15 +27,15 @@ from fan_mm.images import SUFFIXES, read_image, write_image
 
 Transform = Callable[[dict], Any]
 
-# Painted in one of them, an image looks like no other one, inverted or with its channels exchanged.
+# These colours remain distinguishable if an image is inverted or its channels are exchanged.
 _PAINT = {'rgb': (210, 70, 20), 'bgr': (20, 70, 210)}
 _TOLERANCE = 12  # grey levels; JPEG and resizing change a uniform colour by less
-_SHARE = 0.25  # of an image; padding may take the rest
-_PROBE_SIZE = 256  # pixels; for third-party loaders that crop
+_SHARE = 0.25  # minimum share of the image with the colour; the rest may be padding
+_PROBE_SIZE = 256  # pixels; large enough for third-party loaders that crop
 
 
 class Look:
-    """A transform that keeps the samples that pass through it."""
+    """A transform that records the samples passing through it."""
 
     def __init__(self) -> None:
         self.seen: list[dict] = []
@@ -46,14 +46,14 @@ class Look:
         return results
 
     def __deepcopy__(self, memo: dict) -> 'Look':
-        return self  # read by the code that put it there
+        return self  # not copied: the code that inserted it reads it
 
 
 def copied(transforms: Sequence[Transform]) -> list[Transform]:
     """Copies of transforms for a trial, so that a loader's workers do not share the files that it opens."""
     try:
         return copy.deepcopy(list(transforms))
-    except Exception:  # a third-party transform may hold objects that cannot be copied
+    except Exception:  # third-party transforms may contain objects that cannot be copied
         return list(transforms)
 
 
@@ -61,7 +61,7 @@ def run(transforms: Sequence[Transform], sample: dict) -> Exception | None:
     """Run transforms on a copy of a sample; the random generators are set back.
 
     Returns:
-        The error that ended it; None without one.
+        The error that stopped it; None if there was none.
     """
     with random_states_kept():
         try:
@@ -90,8 +90,8 @@ def loader_and_packer(
     """The transform after which a sample has an image, and the one that makes a tensor of it.
 
     Returns:
-        Two of ``flatten(transforms)``, None for what none of them does; and whether the sample leaves
-        the last transform with an image.
+        Two of ``flatten(transforms)``, None if no transform does it; and whether the sample still has
+        an image after the last transform.
     """
     loaders: list[int] = []
     packers: list[int] = []
@@ -126,7 +126,7 @@ def loader_and_packer(
 
 @dataclass(frozen=True)
 class Frame:
-    """Puts an image with a bright edge into the place of a sample's own.
+    """Replaces a sample's image with one that has a bright edge.
 
     Attributes:
         size: height and width of that image.
@@ -169,13 +169,13 @@ def colour_orders(
 ) -> set[str]:
     """In which order a picture's colours are where ``look`` stands: 'rgb', 'bgr', both or neither.
 
-    Neither if it has no colours there. A transform that takes the colours away changes no order.
+    The result is empty if the image has no colours there. Transforms to grey do not change the order.
 
     Args:
-        transforms: of a pipeline, with ``look`` among or within them.
-        look: see above.
-        sample: of the dataset; its image is painted.
-        known: the order of an image that the sample has already, if its dataset says.
+        transforms: transforms of a pipeline, which contain ``look``, possibly nested.
+        look: marks the position.
+        sample: a sample of the dataset; its image is replaced by a painted one.
+        known: the channel order of an image that is already in the sample, if the dataset defines it.
 
     Raises:
         InputError: a transform does not take a painted image.
@@ -187,7 +187,7 @@ def colour_orders(
     orders = _orders_seen(transforms, look, sample)
     if orders:
         return orders
-    # This image is grey, others may not be. (Some loaders read no file from elsewhere.)
+    # This image may be grey while others are not. (Some loaders cannot read files from other folders.)
     with painted_file(sample.get('img_path')) as file, contextlib.suppress(InputError):
         orders = _orders_seen(transforms, look, {**sample, 'img_path': file})
     return orders
@@ -218,7 +218,7 @@ def _with_lasting_paint(transforms: Sequence[Transform], look: Look) -> list[Tra
         def call(results: dict) -> Any:
             given = copy.copy(results)
             loads = picture_in(results) is None
-            order = _painted_order(picture_in(results))  # now: a transform may work in place
+            order = _painted_order(picture_in(results))  # immediately: transforms may work in place
             results = transform(results)
             image = picture_in(results)
             if image is not None and (loads or _painted_order(image) is None):
@@ -235,7 +235,7 @@ def _with_lasting_paint(transforms: Sequence[Transform], look: Look) -> list[Tra
 def _painted(image: Any, order: str) -> Any:
     """An image of the same form in one colour; itself if it has no colours."""
     try:
-        pixels = np.full_like(pixels_of(image), 255)  # which alpha stays
+        pixels = np.full_like(pixels_of(image), 255)  # keeps an alpha channel opaque
     except InputError:  # not our business: nothing will be corrupted in this form
         return image
     if pixels.ndim < 3 or pixels.shape[2] < 3:

@@ -33,7 +33,7 @@ def pipelines_of(dataset: Any) -> Iterator[Sequence]:
 def red_first(dataset: Any) -> bool:
     """Whether the images of a built dataset, of the first inside wrappers, leave its pipeline with red first.
 
-    False where nothing tells: mm's own loaders and transforms have blue first.
+    False if unknown: mm's own loaders and transforms have blue first.
     """
     while (inner := _inside(dataset)) is not None:
         dataset = inner
@@ -42,7 +42,7 @@ def red_first(dataset: Any) -> bool:
         return False
     placed = as_the_model_gets_it(transforms, look, landmarks_of(transforms, dataset, sample))
     try:
-        # CIFAR's files, of which mmpretrain takes the arrays as they are, have red first
+        # CIFAR's files, whose arrays mmpretrain uses unchanged, have red first.
         held = 'rgb' if base_named(type(dataset), 'CIFAR10', 'mmpretrain') else None
         return colour_orders(copied(placed), look, sample, held) == {'rgb'}
     except InputError:  # a transform that takes no painted image
@@ -61,7 +61,7 @@ def refuse_cut_pictures(dataset: Any) -> None:
     """Let a built dataset refuse truncated images and label maps, rather than load a part of them.
 
     Args:
-        dataset: changed in place; a sweep, which changes nothing that it is given, refuses them itself.
+        dataset: changed in place. (A sweep does not modify its arguments and refuses such images itself.)
     """
     for transforms in pipelines_of(dataset):
         if isinstance(transforms, list):
@@ -81,10 +81,10 @@ def loader_in(transforms: Sequence) -> Loader | None:
 def load(loader: Loader, file: str | Path) -> np.ndarray | None:
     """The array that a loader gives for an image file, ``(H, W)`` or BGR ``(H, W, C)``.
 
-    Pillow's images and tensors ``(C, H, W)``, as of torchvision, are RGB and are turned into that.
+    Pillow images and tensors ``(C, H, W)``, as in torchvision, are RGB and are converted.
 
     Returns:
-        None where it cannot read the file; the reason is the loader's own, of whatever type.
+        None if the loader cannot read the file, whatever exception it raises.
     """
     try:
         image = loader({'img_path': str(file), 'img_id': 0})['img']
@@ -101,8 +101,8 @@ def load_picture(loader: Loader | None, file: str | Path) -> np.ndarray:
     """What a loader gives for an image file, as an image to paint on: uint8 RGB ``(H, W, 3)``.
 
     Args:
-        loader: mmcv's or any other that gives grey or BGR arrays; None for mmcv's default.
-        file: of the image.
+        loader: mmcv's loader, or any other that returns grey or BGR arrays; None for mmcv's default.
+        file: path of the image.
 
     Raises:
         InputError: it is no image that can be read.
@@ -116,5 +116,5 @@ def load_picture(loader: Loader | None, file: str | Path) -> np.ndarray:
     if image.dtype == np.uint16:
         image = image >> 8
     image = np.clip(np.nan_to_num(image), 0, 255).astype(np.uint8)
-    channels = [2, 1, 0] if image.shape[-1] >= 3 else [0, 0, 0]  # grey, and grey with alpha
+    channels = [2, 1, 0] if image.shape[-1] >= 3 else [0, 0, 0]  # grey, or grey with alpha
     return np.ascontiguousarray(image[..., channels])

@@ -19,21 +19,21 @@ from fan_mm.evaluation.shifts.pooling import ShiftCell
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of one condition.
+    """The results of one condition.
 
     Attributes:
-        cell: which.
+        cell: the condition.
         record: its scores.
-        total: images that it has, evaluated or not.
-        unlabelled: names of images left out for want of a label.
+        total: number of its images, evaluated or not.
+        unlabelled: names of images left out because they have no label.
         keys: ``(N,)`` names of the images evaluated.
-        scenes: ``(N,)`` names of what they show; images of one scene are drawn together.
+        scenes: ``(N,)`` names of their scenes; images of the same scene are resampled together.
         statistics: see `fan_mm.evaluation.shifts.pooling`; None without.
-        sha256: of the images and labels evaluated.
-        calibration: ``(N, V, SIZE)`` sums as in `fan_mm.evaluation.calibration.measures`; None where it was not
+        sha256: hash of the images and labels evaluated.
+        calibration: ``(N, V, SIZE)`` sums as in `fan_mm.evaluation.calibration.measures`; None if not
             measured.
-        audit: of its sweep.
-        settings: of its metric, see `fan_mm.evaluation.results.build_results`.
+        audit: audit of its sweep.
+        settings: settings of its metric, see `fan_mm.evaluation.results.build_results`.
     """
 
     cell: ShiftCell
@@ -50,13 +50,13 @@ class Measured:
 
 
 class Pictures(NamedTuple):
-    """What is known of the images of a cell.
+    """The images of a cell.
 
     Attributes:
-        keys: ``(N,)`` their names.
-        scenes: ``(N,)`` names of what they show. Images with one label file show one scene: three fogs
-            of one street.
-        sha256: of names, sizes of the files and, of boxes, the labels, whatever dataset class reads them.
+        keys: ``(N,)`` names of the images.
+        scenes: ``(N,)`` names of their scenes. Images with the same label file show the same scene, such as
+            one street in three densities of fog.
+        sha256: hash of names, file sizes and, for boxes, labels; independent of the dataset class.
     """
 
     keys: np.ndarray
@@ -68,7 +68,7 @@ def pictures_of(cell: ShiftCell, dataset: Any, samples: Sequence[int]) -> Pictur
     """The images of a cell's dataset, of mmengine's kind: those of some indices."""
     infos = sample_infos(dataset, samples)
     keys = [image_key(info['img_path']) for info in infos]
-    # COCO-O's domains have folders, and may have files, of the same names, and no scene in common
+    # COCO-O's domains have folders, and may have files, with the same names, but no scene in common.
     scenes = [
         image_key(info['seg_map_path']) if info.get('seg_map_path') else f'{cell}/{key}'
         for info, key in zip(infos, keys, strict=True)
@@ -101,14 +101,14 @@ def arrays_of(
     """The content of per_image.npz or calibration.npz; None without statistics.
 
     Args:
-        kind: 'iou' or 'calibration', whose content are statistics per image; or 'resampled', whose are draws.
+        kind: 'iou' or 'calibration', with statistics per image as content; or 'resampled', with draws.
         measured: the cells with statistics.
-        content: theirs, and of 'resampled' also that of ``(set, 'pooled')``.
+        content: content of these cells and, for 'resampled', also of ``(set, 'pooled')``.
     """
     what = 'draws' if kind == RESAMPLED else 'sums'
     arrays = {f'{what}/{"/".join(cell)}': array for cell, array in content.items()}
     for m in measured:
         name = '/'.join(m.cell)
-        assert m.keys is not None and m.scenes is not None  # of cells with statistics
+        assert m.keys is not None and m.scenes is not None  # cells with statistics have both
         arrays[f'keys/{name}'], arrays[f'scenes/{name}'] = m.keys, m.scenes
     return {'kind': np.array(kind), **arrays} if arrays else None

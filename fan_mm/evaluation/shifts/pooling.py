@@ -1,9 +1,9 @@
 """Scores of the images of several conditions together, and of resamples of their scenes.
 
-A percentile bootstrap over scenes (Efron and Tibshirani, 1993, chapters 6 and 13): conditions are
-resampled each for itself, and together where they show the same scenes (three densities of one fog,
-Cityscapes with and without rain). What has one scene alone has no resamples: they are NaN. The draws
-depend on the scenes alone, so that two models are drawn alike.
+A percentile bootstrap over scenes (Efron and Tibshirani, 1993, chapters 6 and 13). Conditions are
+resampled independently, or together if they show the same scenes (three densities of the same fog,
+Cityscapes with and without rain). With a single scene there are no resamples: they are NaN. The draws
+depend only on the scenes, so that two models get the same draws.
 """
 
 import copy
@@ -33,7 +33,7 @@ class ShiftCell(NamedTuple):
 
 
 CLEAN_COLUMN = ShiftCell('clean', 'clean')
-Scenes = Mapping[ShiftCell, np.ndarray]  # per cell ``(N,)`` names of what its images show
+Scenes = Mapping[ShiftCell, np.ndarray]  # cell -> ``(N,)`` names of its images' scenes
 
 
 def strata(scenes: Scenes) -> Iterator[tuple[ShiftCell, ...]]:
@@ -68,16 +68,16 @@ def seed_of(names: np.ndarray) -> int:
 
 
 class Pooled:
-    """The images of some cells, any of which can be scored together.
+    """The images of some cells, of which any subset can be scored together.
 
     Args:
-        scenes: of all cells that there will be.
-        resamples: R.
+        scenes: scenes of all cells.
+        resamples: R, the number of resamples.
 
     Attributes:
-        statistics: of the cells that are known, as each kind has them.
+        statistics: statistics of the finished cells; their form depends on the subclass.
         metric: name of the per-class scores.
-        truth: name of per-class scores that only classes with truth have.
+        truth: name of the per-class scores that exist only for classes with ground truth.
     """
 
     metric: str
@@ -121,7 +121,7 @@ class Pooled:
 class PooledSums(Pooled):
     """Scores that are functions of sums over images.
 
-    Statistics of a cell are ``(N, ...)``, whole numbers.
+    The statistics of a cell are integers ``(N, ...)``.
     """
 
     statistics: dict[ShiftCell, np.ndarray]
@@ -133,7 +133,7 @@ class PooledSums(Pooled):
     def drawn_sums(self, cell: ShiftCell) -> np.ndarray:
         """Sums ``(R, ...)`` over the images of each resample."""
         if cell not in self._draws:
-            # whole numbers, exact in float64, in whatever order they are added
+            # Integers: exact in float64 in any order of summation.
             statistics = self.statistics[cell]
             flat = statistics.reshape(len(statistics), -1).astype(np.float64)
             sums = self.counts[cell].astype(np.float64) @ flat
@@ -144,9 +144,9 @@ class PooledSums(Pooled):
 
 
 class PooledIoU(PooledSums):
-    """Mean IoU, of the sum of the cells' confusion matrices.
+    """Mean IoU of the sum of the cells' confusion matrices.
 
-    Statistics of a cell are ``(N, 2, C)``, pixels per class in intersection and union.
+    The statistics of a cell are ``(N, 2, C)``, pixels per class in intersection and union.
     """
 
     metric, truth = 'IoU', 'Acc'
@@ -168,9 +168,9 @@ class PooledIoU(PooledSums):
 
 
 class PooledAP(Pooled):
-    """COCO's box mAP, or another score of boxes or masks, of the cells' detections in the order of their scores.
+    """COCO's box mAP, or another score of boxes or masks, of all detections of the cells ranked together.
 
-    Statistics of a cell are, of 'bbox' and 'segm', `fan_mm.evaluation.average_precision.Matches`.
+    The statistics of a cell are `fan_mm.evaluation.average_precision.Matches` for 'bbox' and 'segm'.
     """
 
     statistics: dict[ShiftCell, Mapping[str, Matches]]
@@ -178,13 +178,13 @@ class PooledAP(Pooled):
 
     def __init__(self, scenes: Scenes, resamples: int = RESAMPLES) -> None:
         super().__init__(scenes, resamples)
-        # of all scores of boxes or masks at once
+        # All scores of boxes, or of masks, are computed at once.
         self._alone: dict[tuple[str, tuple[ShiftCell, ...]], dict[str, np.ndarray]] = {}
         self._drawn: dict[tuple[str, tuple[ShiftCell, ...]], dict[str, np.ndarray]] = {}
 
     def of(self, metric: str) -> 'PooledAP':
         """Another score of the same images and draws, such as 'segm_mAP_50'."""
-        assert self.counts is not None  # made once for all scores
+        assert self.counts is not None  # created once for all scores
         other = copy.copy(self)
         other.metric = other.truth = metric
         return other
@@ -225,10 +225,10 @@ class PooledAP(Pooled):
 
 @dataclass(frozen=True)
 class StoredDraws:
-    """The `Pooled.drawn` that per_image.npz holds of a score that cannot be had from its arrays.
+    """`Pooled.drawn` as stored in per_image.npz, for scores that cannot be computed from its other arrays.
 
     Attributes:
-        draws: ``(R,)`` of every cell, and of ``(set, 'pooled')``.
+        draws: ``(R,)`` for every cell and for ``(set, 'pooled')``.
     """
 
     draws: Mapping[ShiftCell, np.ndarray]
@@ -253,8 +253,8 @@ def combined(
 
     Args:
         over: `POOLED` or `MEAN`.
-        sums: of the conditions.
-        score: of sums.
+        sums: sums of the conditions.
+        score: function from sums to the score.
     """
     return score(added(sums)) if over == POOLED else added(map(score, sums)) / len(sums)
 
@@ -290,8 +290,8 @@ def drawn_alike(
 
     Args:
         first: arrays of per_image.npz or calibration.npz.
-        second: of the other model.
-        score: another one than the results' metric.
+        second: arrays of the other model.
+        score: name of a score other than the results' metric.
     """
     if first is None or second is None or _kind(first) != _kind(second):
         return None

@@ -1,8 +1,8 @@
 """What others print of real adverse conditions, where split and protocol are those of `SHIFT_SETS`, as data.
 
-`data/published_shifts.json` holds single values from the methods' own or citing repositories, and
-`semsegbench` its models' on ACDC val. Nothing of it was measured here. Only SemSegBench's rows are ranked: the
-other models were trained on other data, or adapted.
+`data/published_shifts.json` contains values from the methods' own or citing repositories, and `semsegbench`
+those of its models on ACDC val. None of them were measured here. Only SemSegBench's rows are ranked, because
+the other models were trained on other data or adapted.
 """
 
 import functools
@@ -15,20 +15,20 @@ from fan_mm.evaluation.data import facts
 
 @dataclass(frozen=True)
 class PublishedShift:
-    """One model on one set.
+    """Published results of one model on one set.
 
     Attributes:
-        model: its name.
+        model: name of the model.
         set: name of the set.
-        split: of the set.
+        split: split of the set.
         metric: 'mIoU', 'bbox_mAP', 'bbox_mAP_50'.
         values: condition, 'pooled', 'mean_of_conditions' or 'clean' -> per cent.
-        training: what it was trained on.
-        source: where it stands.
-        samples: images evaluated; None where it is not said.
+        training: training data.
+        source: source of the values.
+        samples: number of images evaluated; None if not stated.
         note: what a reader of the row must know.
-        ranked: whether results on the same images have a place among such rows: of one source, which trained
-            all of them alike.
+        ranked: whether results on the same images may be ranked among these rows, which requires that they
+            come from one source that trained all models in the same way.
     """
 
     model: str
@@ -47,9 +47,9 @@ def published_shifts(name: str, split: str, metric: str) -> list[PublishedShift]
     """The rows of one set, split and metric.
 
     Args:
-        name: of the set, a key of ``SHIFT_SETS``.
-        split: of the set.
-        metric: of the results beside which they shall stand.
+        name: name of the set, a key of ``SHIFT_SETS``.
+        split: split of the set.
+        metric: metric of the results to compare with.
     """
     found = [PublishedShift(**row) for row in facts('published_shifts')['rows']] + _semsegbench()
     return [row for row in found if (row.set, row.split, row.metric) == (name, split, metric)]
@@ -90,5 +90,5 @@ def _semsegbench() -> list[PublishedShift]:
             ranked=name not in broken,
         )
         for row, name in rows
-        if row['acdc'] is not None  # of those trained on Cityscapes
+        if row['acdc'] is not None  # only models trained on Cityscapes have it
     ]

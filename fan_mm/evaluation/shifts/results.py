@@ -30,17 +30,17 @@ def join(
     """The content of results.json and per_image.npz.
 
     Args:
-        measured: every condition of every set, and first the clean column where it was asked for.
-        sets: their sets by name, in order.
+        measured: every condition of every set, preceded by the clean column if it was requested.
+        sets: name -> set, in order.
         task: 'segmentation' or 'detection'.
-        headline: name of the score.
+        headline: name of the main score.
         model: as for `fan_mm.evaluation.results.build_results`.
         dataset: 'type' of the clean column, 'classes', 'palette'.
         protocol: further entries, such as 'max_samples'.
-        pooled: the images of all that was measured; made where it is None.
+        pooled: the images of all measured cells; created if None.
 
     Returns:
-        The content of results.json, and the arrays of per_image.npz, None without statistics.
+        The content of results.json, and the arrays of per_image.npz, or None without statistics.
     """
     if pooled is None:
         statistics = {m.cell: m.statistics for m in measured if m.statistics is not None}
@@ -101,7 +101,7 @@ def _scores(
 ) -> dict[str, SetScores]:
     """A score of every set."""
     clean = next((m for m in measured if m.cell == CLEAN_COLUMN), None)
-    # of COCO's mAP effective robustness is a formula
+    # The formula of effective robustness is for COCO's mAP.
     usual = not any(other_overlaps(m.settings) for m in measured)
     return {
         name: SetScores(
@@ -138,7 +138,7 @@ def _draws(found: Mapping[str, SetScores], pooled: Pooled) -> dict[ShiftCell, np
 def _public(measured: Measured) -> dict[str, Any]:
     """A cell of results.json."""
     cell = asdict(measured.record)
-    # of the last two 'gallery' and 'audit' tell
+    # The last two are in 'gallery' and 'audit'.
     for name in ('corruption', 'severity', 'images', 'evidence'):
         del cell[name]
     return {**measured.cell._asdict(), **cell, 'settings': measured.settings}

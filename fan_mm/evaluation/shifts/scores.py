@@ -1,8 +1,8 @@
 """Scores on real adverse conditions: per condition, pooled over conditions, and as their mean.
 
-Pooled is the score of all of a set's images together: of mIoU that of the sum of the conditions'
-confusion matrices, as a test server reports 'all'; of mAP that of all detections in the order of their
-scores. The mean of conditions is another number. `fan_mm.evaluation.shifts.pooling` has the intervals.
+The pooled score is that of all images of a set together: mIoU is computed from the sum of the conditions'
+confusion matrices, like a test server's 'all', and mAP from all detections ranked together. It differs from
+the mean of conditions. `fan_mm.evaluation.shifts.pooling` computes the intervals.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,20 +17,20 @@ from fan_mm.evaluation.shifts.measured import Measured
 from fan_mm.evaluation.shifts.pooling import MEAN, POOLED, Pooled, ShiftCell
 
 _COCO_VAL = 5000  # images
-EFFECTIVE_SLOPE = 0.45  # easyrobust #21: what a detector's COCO mAP predicts of its mean on COCO-O
+EFFECTIVE_SLOPE = 0.45  # easyrobust #21: expected mean on COCO-O divided by COCO mAP
 
 
 @dataclass(frozen=True)
 class SetInfo:
-    """What results say about a set besides its scores.
+    """Information about a set in the results, besides its scores.
 
     Attributes:
         title: such as 'ACDC'.
-        split: that was evaluated.
-        scored: positions of the classes that count; None for all.
+        split: the split evaluated.
+        scored: positions of the classes that are scored; None for all.
         weather: condition -> 'fog', 'night' and so on.
-        effective: whether its field reports `effective_robustness`.
-        published: how many images a condition has where the set is whole, and 'all' of them.
+        effective: whether `effective_robustness` is usually reported for the set.
+        published: number of images per condition, and 'all', in the complete set.
         told: further entries for results.json: 'encoding', 'protocol', 'source' and so on.
     """
 
@@ -54,15 +54,15 @@ def effective_robustness(mean: Any, clean: Any) -> Any:
 
 
 class SetScores:
-    """The numbers of one set.
+    """The scores of one set.
 
     Args:
-        info: of the set.
-        conditions: what was measured, in the set's order.
-        clean: the clean column; None where it was not asked for.
-        headline: name of the score.
+        info: information about the set.
+        conditions: the measured conditions, in the set's order.
+        clean: the clean column; None if not requested.
+        headline: name of the main score.
         classes: names of the model's classes.
-        pooled: the images of these cells, of those that have statistics.
+        pooled: the images of the cells that have statistics.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class SetScores:
         """The set's numbers: 'clean', 'conditions', 'pooled' and 'mean_of_conditions'.
 
         Args:
-            of_condition: its entry; None for its numbers alone.
+            of_condition: function for its full entry; None for its numbers only.
         """
         of_condition = of_condition or self._of_condition
         return {
@@ -204,14 +204,14 @@ class SetScores:
         """A number computed from scores, with its interval, or which cells it lacks.
 
         Args:
-            groups: cells that are taken together, each group for one score.
-            formula: of these scores.
+            groups: groups of cells, each pooled into one score.
+            formula: function of these scores.
         """
         scores = [self._score(group) for group in groups]
         if None in scores:
             cells = [m for group in groups for m in group]
             missing = [m for m in cells if self._score([m]) is None]
-            # nothing is missing where no image has what the score is of, such as large objects
+            # A score that is undefined in all finished cells is not missing: no large objects, for example.
             undefined = missing == cells and all(m.record.status == 'done' for m in cells)
             return {
                 'value': None,

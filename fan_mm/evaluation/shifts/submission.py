@@ -1,8 +1,8 @@
 """Submissions: predictions of a split whose labels are withheld, as the benchmark's server takes them.
 
-A `Submission` is a folder with the files of each image and, at the end, a zip of them. Files are
-written atomically, one image after the other, so an interrupted run continues where it stopped,
-several processes may add their images, and only one prediction is held in memory::
+A `Submission` is a folder with the files of each image and, when finished, a zip of them. Files are
+written atomically, one image after the other, so an interrupted run can continue, several processes can
+add images, and only one prediction is held in memory::
 
     submission = Submission('acdc', folder, {'checkpoint_sha256': digest})
     for image in submission.missing(images):      # what a stopped run has left to do
@@ -10,10 +10,10 @@ several processes may add their images, and only one prediction is held in memor
     done = submission.finish(images)               # on one process: zips, and checks the zip
     print(done.zip, *done.remarks)                 # what the server will not take, such as a part of a split
 
-or, for predictions that come one by one, ``write_submission('acdc', predictions, folder)``.
+or, for an iterator of predictions, ``write_submission('acdc', predictions, folder)``.
 
-The servers' rules are those of `SERVERS`, from the sets' own documentation and from repositories that
-submit to them; each record says what of it is not certain.
+The servers' rules (`SERVERS`) come from the sets' documentation and from repositories that submit to them;
+each record states what is uncertain.
 """
 
 import json
@@ -35,7 +35,7 @@ from fan_mm.fileio import whole_file, write_whole
 from fan_mm.images import read_header
 
 _CLASSES = 19
-_CONFIDENT = 65535  # of confidence 1.0
+_CONFIDENT = 65535  # stored value of confidence 1.0
 _MEGABYTE = 1_000_000
 
 
@@ -47,18 +47,18 @@ def _ids_of(encoding: str, instead: Mapping[int, int] | None = None) -> tuple[in
 
 @dataclass(frozen=True)
 class Server:
-    """What one server accepts.
+    """The format that one server accepts.
 
     Attributes:
-        title: of the data set.
-        picture: regular expression of a picture's folder and name, ``folder/name.png``.
-        files: path in the zip, by the groups of ``picture``, to what the file holds: 'labels' (8 bits)
+        title: name of the data set.
+        picture: regular expression for an image's folder and name, ``folder/name.png``.
+        files: path in the zip, with the groups of ``picture`` -> content of the file: 'labels' (8 bits)
             or 'confidence' (16 bits).
-        values: what each of the 19 trainIds is called there.
-        count: images of the split; None where it is not known.
-        sizes: widths and heights in pixels that the split has.
-        limit: bytes that a zip may have; None where no limit is known.
-        remark: what is not one to one, or not certain.
+        values: the server's label for each of the 19 trainIds.
+        count: number of images in the split; None if unknown.
+        sizes: widths and heights in pixels that occur in the split.
+        limit: maximum size of a zip in bytes; None if unknown.
+        remark: restrictions and uncertainties.
     """
 
     title: str
@@ -90,18 +90,18 @@ class Server:
         return {name.format(**match.groupdict()): kind for name, kind in self.files.items()}
 
 
-_PICTURE = r'\.(?i:png|jpe?g)'  # people have copies in the other format
+_PICTURE = r'\.(?i:png|jpe?g)'  # local copies may have the other format
 _FRAME = r'[^/]*/(?P<id>[^/]+_frame_\d{6}_rgb_anon)' + _PICTURE
 SERVERS: dict[str, Server] = {
     'acdc': Server(
         'ACDC', _FRAME, {'labelTrainIds/{id}.png': 'labels'}, count=2000
-    ),  # all conditions; the subset is chosen at the server
+    ),  # all conditions; the subset is selected on the server
     'dark_zurich': Server(
         'Dark Zurich',
         _FRAME,
         {
             'labelTrainIds/{id}.png': 'labels',
-            'labelTrainIds_invalid/{id}.png': 'labels',  # a copy: no pixel is declared invalid
+            'labelTrainIds_invalid/{id}.png': 'labels',  # a copy, so no pixel is marked as invalid
             'confidence/{id}.png': 'confidence',
         },
         count=151,
@@ -147,12 +147,12 @@ SERVERS: dict[str, Server] = {
 
 @dataclass(frozen=True)
 class Submitted:
-    """A zip that has what its server demands of each file.
+    """A zip whose files all have the server's format.
 
     Attributes:
-        zip: the file.
-        files: how many it holds.
-        remarks: what the server will refuse or one should know, each a line.
+        zip: path of the file.
+        files: number of files in it.
+        remarks: reasons for which the server will reject it, and other notes, one per line.
     """
 
     zip: Path
@@ -166,7 +166,7 @@ class Submission:
     Args:
         server: key of `SERVERS`.
         folder: created if missing; an interrupted submission with the same identity is continued.
-        identity: what the predictions depend on, JSON values: of the weights, the config.
+        identity: what the predictions depend on, such as hashes of weights and config; JSON values.
 
     Raises:
         InputError: no such server, or the folder holds predictions of another identity.
@@ -188,7 +188,7 @@ class Submission:
         )
         began = (
             self.folder.exists()
-        )  # asked first: another process writes the file before the folder
+        )  # checked first: another process writes the file before it creates the folder
         if not file.exists():
             if began:
                 raise InputError(
@@ -223,7 +223,7 @@ class Submission:
         Args:
             image: path of the image.
             labels: trainIds ``(H, W)``, 0 to 18, in the picture's own size.
-            confidence: ``(H, W)`` from 0 to 1; only where the server asks for it.
+            confidence: ``(H, W)`` from 0 to 1; only if the server requires it.
 
         Raises:
             InputError: these are no trainIds, or not in the picture's size; no confidence.
@@ -253,9 +253,9 @@ class Submission:
             raise InputError(f'{self.folder}: there are no images to submit')
         names = sorted(_expected(self.server, images))
         with whole_file(self.zip) as aside:
-            with zipfile.ZipFile(aside, 'w') as archive:  # PNGs shrink no further
+            with zipfile.ZipFile(aside, 'w') as archive:  # PNGs are already compressed
                 for name in names:
-                    entry = zipfile.ZipInfo(name)  # of 1980: the same files give the same bytes
+                    entry = zipfile.ZipInfo(name)  # fixed date (1980): reproducible zip files
                     entry.external_attr = 0o644 << 16
                     with open(self.folder / name, 'rb') as file, archive.open(entry, 'w') as into:
                         shutil.copyfileobj(file, into)
@@ -275,7 +275,7 @@ def write_submission(
     Args:
         server: key of `SERVERS`.
         predictions: path of an image, trainIds ``(H, W)`` and confidence (or None), one by one.
-        folder: of the submission.
+        folder: folder of the submission.
         identity: see `Submission`.
 
     Raises:
@@ -295,7 +295,7 @@ def check_zip(
     """Read a submission back: names and nesting, and of each file pixel type, size and values.
 
     Returns:
-        The sizes of the images, width and height.
+        The sizes (width, height) of the images.
 
     Raises:
         InputError: what is wrong, with the first file of which it is.
@@ -381,7 +381,7 @@ def _sixteen_bits(
     confidence = np.asarray(confidence, np.float32)
     if confidence.shape != shape:
         raise InputError(f'{image}: confidence of {confidence.shape} for a prediction of {shape}')
-    if not (confidence.min() >= 0 and confidence.max() <= 1 + 1e-5):  # NaN, too
+    if not (confidence.min() >= 0 and confidence.max() <= 1 + 1e-5):  # also true for NaN
         raise InputError(f'{image}: a confidence must be from 0 to 1')
     return np.rint(np.minimum(confidence, 1) * _CONFIDENT).astype(np.uint16)
 

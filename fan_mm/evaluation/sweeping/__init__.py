@@ -1,4 +1,4 @@
 """The steps of a sweep: what one process evaluates, gathered, scored, recorded, summed up.
 
-`fan_mm.evaluation.sweep` has the sweep itself.
+The sweep itself is in `fan_mm.evaluation.sweep`.
 """

@@ -14,13 +14,13 @@ from fan_mm.evaluation.sweeping.gathering import RankPart, in_order, to_cpu
 
 
 class CellMetrics:
-    """The evaluator of a sweep, and beside it the metric of calibration.
+    """The evaluator of a sweep, and the calibration metric.
 
     Args:
-        evaluator: of the sweep.
-        calibration: of the sweep; None where it is not measured.
-        image_ids: COCO ids of the samples, None for those without.
-        parts: which samples each metric is for, where it is not for all
+        evaluator: the sweep's evaluator.
+        calibration: the sweep's calibration; None if it is not measured.
+        image_ids: COCO ids of the samples, None for samples without one.
+        parts: the samples that each metric evaluates, if not all
             (`fan_mm.engine.evaluators.parts_of`).
     """
 
@@ -58,7 +58,7 @@ class CellMetrics:
     def scores(self, of_ranks: Sequence[RankPart]) -> tuple[Scores, np.ndarray | None]:
         """What the metrics say about the cell, and the statistics of its calibration.
 
-        The evaluator may be used for the next cell, whatever it raises.
+        Even after an error the evaluator can be used for the next cell.
 
         Raises:
             InputError: there is no score that a sweep can be about.

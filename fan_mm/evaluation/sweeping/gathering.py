@@ -17,15 +17,15 @@ from fan_mm.evaluation.audit.evidence import Seen
 
 @dataclass
 class RankPart:
-    """What one process found of a cell.
+    """The results of one process in a cell.
 
     Attributes:
-        error: that ended it, one line; None where none did.
-        lasting: whether the error would be the same at another try: a sample that cannot be loaded.
-        positions: of its samples in the sweep, as they were processed.
-        results: per collecting metric what it collected.
+        error: the error that ended the cell, one line; None if there was none.
+        lasting: whether retrying is useless, for example because a sample cannot be loaded.
+        positions: positions of its samples in the sweep, in the order of processing.
+        results: for every collecting metric, what it collected.
         pictures: position -> image -> JPEG file.
-        seen: for the audit.
+        seen: observations for the audit.
         seconds: wall time.
     """
 
@@ -39,13 +39,13 @@ class RankPart:
 
 
 class Gathering:
-    """Brings the parts of a cell to rank 0, in the way that the evaluator's first metric asks for.
+    """Collects the parts of a cell on rank 0, using the collect_device of the evaluator's first metric.
 
-    Machines that do not share the folder of that way send their parts through the process group.
+    If the machines do not share the folder for collection via files, the process group is used instead.
 
     Args:
-        evaluator: of the sweep.
-        work_dir: of the sweep; a folder in it serves where the metric names none.
+        evaluator: the sweep's evaluator.
+        work_dir: the sweep's work dir; a folder in it is used if the metric has no collect_dir.
 
     Raises:
         InputError: machines do not share a folder through which a metric exchanges files.
@@ -56,14 +56,14 @@ class Gathering:
         self._evaluator = evaluator
         self._work_dir = work_dir
         self._folder = work_dir and work_dir / '.collect'
-        self._shared: bool | None = None  # whether all processes see the folder
+        self._shared: bool | None = None  # whether all processes share the folder
         self._times = 0
 
     def gather(self, part: RankPart) -> list[RankPart] | None:
         """All processes' parts on rank 0, None elsewhere.
 
-        mmengine's own `collect_results` of metrics interleaves samples one by one, which fits another
-        way of dealing them, and leaves the other ranks waiting if rank 0 fails between.
+        mmengine's own `collect_results` is not used: it interleaves single samples, which does not fit
+        the distribution by batches, and makes the other ranks wait forever if rank 0 fails.
         """
         metric = self._evaluator.metrics[0]
         device, folder = metric.collect_device, metric.collect_dir
@@ -73,7 +73,7 @@ class Gathering:
             if not self._shared:
                 device = 'gpu'  # mmengine's name for the process group
             elif self._folder:
-                # A new name each time: network file systems remember for a while what was removed.
+                # A new name each time, because network file systems cache removed folders for a while.
                 self._times += 1
                 folder = str(self._folder / str(self._times))
         return collect_results([part], get_dist_info()[1], device, folder)
@@ -87,9 +87,9 @@ class Gathering:
 def in_order(parts: Sequence[RankPart]) -> list[Any]:
     """What each metric collected on all ranks, in the order of the samples.
 
-    A metric that does not keep one entry per sample gets its entries rank after rank.
+    The entries of metrics that do not store one entry per sample are concatenated in rank order.
     """
-    if len(parts) == 1:  # whatever it is that a metric collects in
+    if len(parts) == 1:  # the metric's own container, of any type
         return parts[0].results
     ordered = []
     for results in zip(*(part.results for part in parts), strict=True):
@@ -106,11 +106,11 @@ def to_cpu(value: Any) -> Any:
     """What a metric collected, with tensors on the CPU."""
     if isinstance(value, torch.Tensor):
         value = value.to('cpu')
-        # A row of a batch would be sent to rank 0 with the storage of the whole batch.
+        # A view of one sample would be pickled with the storage of the whole batch.
         return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
     if isinstance(value, BaseDataElement):
         return value.to('cpu')
-    if isinstance(value, tuple) and hasattr(value, '_fields'):  # of names
+    if isinstance(value, tuple) and hasattr(value, '_fields'):  # a named tuple
         return type(value)(*(to_cpu(v) for v in value))
     if isinstance(value, list | tuple):
         return type(value)(to_cpu(v) for v in value)

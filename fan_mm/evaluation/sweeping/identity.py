@@ -6,7 +6,7 @@ from typing import Any
 from fan_mm.evaluation.cells import COPIES, METRIC, PROTOCOL
 from fan_mm.evaluation.identity import VERSION
 
-_DIGITS = 16  # of a hash
+_DIGITS = 16  # length of hashes
 
 
 def sweep_identity(
@@ -24,15 +24,15 @@ def sweep_identity(
     """The identity of a sweep, for its store.
 
     Args:
-        name: of the protocol: of the whole benchmark, or of a real condition.
+        name: name of the protocol: the whole benchmark, or a real condition.
         protocol: see `fan_mm.evaluation.results.build_results`.
-        resized: whether images are corrupted as the model gets them.
-        images: how the corrupted ones were made (`fan_mm.evaluation.premade.PremadeImages.origin`).
-        model: its 'config_sha256' and 'checkpoint_sha256'.
+        resized: whether images are corrupted at the model's input size.
+        images: how the corrupted images were made (`fan_mm.evaluation.premade.PremadeImages.origin`).
+        model: 'config_sha256' and 'checkpoint_sha256' of the model.
         content: hash of the dataset.
-        samples: how many of it are evaluated.
-        calibration: further entries, where it is measured.
-        settings: of the metric; entries of their own where no config, which has them, is known.
+        samples: number of samples evaluated.
+        calibration: further entries, if calibration is measured.
+        settings: settings of the metric; added only without a config, which would contain them.
     """
     return {
         'fingerprints': VERSION,

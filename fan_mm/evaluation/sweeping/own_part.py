@@ -40,18 +40,18 @@ class OwnPart:
     """Evaluates this process's part of cells.
 
     Attributes:
-        model: with mmengine's ``test_step``.
+        model: a model with mmengine's ``test_step``.
         dataset: every sample in every cell.
-        batches: positions of the samples of this process, batch by batch.
-        metrics: of the sweep.
-        infos: of the samples: 'img_path'.
-        labels: of the samples, None for those without.
+        batches: positions of this process's samples, batch by batch.
+        metrics: the sweep's metrics.
+        infos: data infos of the samples, with 'img_path'.
+        labels: labels of the samples, None for samples without one.
         fp16: predict under autocast.
-        copies: whether the corrupted images are other files than those of ``infos``.
-        goes_on: whether cells of copies follow though a clean image cannot be read.
+        copies: whether corrupted images are read from other files than those of ``infos``.
+        goes_on: whether cells of corrupted files are evaluated even if a clean image cannot be read.
         every_cell: is notified of failures on the first clean batch.
-        auditor: looks at all batches.
-        gallery: takes images; None takes none.
+        auditor: observes all batches.
+        gallery: makes images; None for no images.
     """
 
     model: Any
@@ -72,12 +72,12 @@ class OwnPart:
         """What the metrics collect of a cell, or the error that ends it.
 
         Args:
-            cell: which.
-            loader: gives this process's batches of it next.
-            progress: is notified of each.
+            cell: the cell.
+            loader: iterator whose next batches are this process's batches of the cell.
+            progress: is notified of each batch.
 
         Raises:
-            EveryCellFails: on all ranks, where the first clean batch shows it.
+            EveryCellFails: on all ranks, if the first clean batch fails in a way that all cells would.
         """
         start = time.monotonic()
         part = RankPart()
@@ -109,21 +109,21 @@ class OwnPart:
                 if self.gallery:
                     part.pictures |= self.gallery.take(cell, positions, batch, outputs)
                 progress.add(cell, len(positions) * world_size)
-            if untried:  # no batch of the cell is this rank's
+            if untried:  # this rank has no batch of the cell
                 untried = False
                 self.every_cell.agree(None)
             part.results = self.metrics.collected()
         except EveryCellFails:
             raise
-        except Exception as error:  # whatever a dataset, a model or a metric may raise
+        except Exception as error:  # datasets, models and metrics may raise anything
             self.metrics.put_back()
             part.error, part.lasting = self._why(cell, error, [] if loaded else positions)
             if not untried and not isinstance(error, InputError):
                 where = few(printable(self.infos[p]['img_path']) for p in positions)
                 text = f'{cell}, at {where}:\n{traceback.format_exc()}'
                 print_log(text, 'current', logging.ERROR)
-            # The frames of the error hold what filled the memory, and the loader's iterator, in a
-            # cycle that would make it wait ten seconds for its workers.
+            # The error's frames hold large tensors, and the loader's iterator in a reference cycle, in
+            # which it would wait ten seconds for its workers.
             traceback.clear_frames(error.__traceback__)
             torch.cuda.empty_cache()
             if untried:
@@ -154,16 +154,16 @@ class OwnPart:
         """An error as one line, and whether a retry would fail in the same way.
 
         Args:
-            cell: in which it was raised.
-            error: that was raised.
-            unread: positions of the samples that were to be loaded when it was; the line names the file of
-                the one that cannot be. They are loaded once more: a file system may have hesitated.
+            cell: the cell in which the error was raised.
+            error: the error.
+            unread: positions of the samples that were being loaded. They are loaded once more, in case the
+                file system had a temporary problem; the line names the file that cannot be loaded.
         """
         line = one_line(error)
         start = self.dataset.cells.index(cell) * len(self.dataset.samples)
         try:
             load_samples(self.dataset, [start + p for p in unread], 'the loader', unread)
         except InputError as found:
-            # of a copy only the error itself knows the name
+            # Only the error itself contains the name of a corrupted file.
             return (line if self.copies and cell != CLEAN else str(found)), True
         return line, False

@@ -28,8 +28,8 @@ class Outcome(NamedTuple):
 
     Attributes:
         done: whether it has a result.
-        text: its score, or its error, one line.
-        lasting: whether another try would end so, too.
+        text: its score, or its error in one line.
+        lasting: whether retrying is useless.
     """
 
     done: bool
@@ -45,13 +45,13 @@ class Recording:
     """Records the cells of a sweep.
 
     Attributes:
-        store: of the sweep.
-        metrics: of the sweep.
+        store: the sweep's store.
+        metrics: the sweep's metrics.
         every_cell: is notified if the metrics fail on a whole cell.
-        auditor: of the sweep.
-        paths: of all samples.
+        auditor: the sweep's auditor.
+        paths: image paths of all samples.
         more: whether other cells follow the clean one.
-        goes_on: whether those can do without the clean images, which are other files, and shall.
+        goes_on: whether those are evaluated even if clean images cannot be read (they use other files).
     """
 
     store: CellStore
@@ -66,7 +66,7 @@ class Recording:
         """Compute the scores of a cell from the parts of all processes, and store it.
 
         Raises:
-            EveryCellFails: what fails would fail in the other cells, too.
+            EveryCellFails: the other cells would fail, too.
             InputError: likewise; or the store was taken by another sweep.
         """
         start = time.monotonic()
@@ -88,13 +88,13 @@ class Recording:
                         f'the clean images have no {scores.headline} (undefined), and so would every '
                         'cell: the labels of the evaluated images contain nothing that counts'
                     )
-                # what was matched is for the clean cell, which is pooled with other conditions
+                # Matches are needed only for clean cells, which may be pooled with other conditions.
                 arrays |= scores.arrays(matches=cell == CLEAN) | {'calibration': calibration}
                 record.status = 'done'
                 record.metrics, record.per_class = scores.metrics, scores.per_class
             except InputError:
-                raise  # would be the same in every cell
-            except Exception as error:  # whatever a metric may raise
+                raise  # the error would occur in every cell
+            except Exception as error:  # metrics may raise anything
                 record.error = one_line(error)
                 self.every_cell.metric_failed(cell, error)
                 print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
@@ -117,6 +117,6 @@ class Recording:
 
     def _audit(self, record: CellRecord, of_ranks: Sequence[RankPart], headline: str) -> None:
         record.evidence = self.auditor.evidence(record.cell, [part.seen for part in of_ranks])
-        if record.cell == CLEAN and self.store.folder:  # not within a training
+        if record.cell == CLEAN and self.store.folder:  # not in a training (RobustnessHook)
             task = how_to_read(self.metrics.evaluator).task
             self.auditor.say(Facts([record], task, headline, self.auditor.classes))

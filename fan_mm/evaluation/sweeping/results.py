@@ -33,7 +33,7 @@ def results_of(
 ) -> tuple[dict[str, Any], PerImage | None, PerImage | None]:
     """The content of results.json, per_image.npz and calibration.npz.
 
-    See `build_results` for the arguments; ``paths`` are of the N clean images, ``colours`` for the audit.
+    See `build_results` for the arguments; ``paths`` are those of the N clean images, ``colours`` is for the audit.
 
     Raises:
         InputError: statistics of a cell are damaged.
@@ -41,7 +41,7 @@ def results_of(
     how = how_to_read(evaluator)
     records = [store.get(cell) for cell in scope.cells]
     names = list(dict.fromkeys(name for record in records for name in record.metrics))
-    # a name for the score where no cell has one
+    # default name of the score if no cell has one
     headline = headline_of(evaluator, names) or next(iter(how.headlines), 'score')
     done = [record.cell for record in records if record.status == 'done']
     keys = np.array([image_key(path) for path in paths])

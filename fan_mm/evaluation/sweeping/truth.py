@@ -12,7 +12,7 @@ from mmengine.evaluator import BaseMetric, Evaluator
 from fan_mm.engine.evaluators import library_class, truth_ids
 from fan_mm.errors import InputError
 
-# Options that make a score of the same name another score.
+# Options that change the definition of a score without changing its name.
 _DECIDING = {
     'CocoMetric': ('iou_thrs',),
     'VOCMetric': ('iou_thrs', 'eval_mode'),
@@ -23,7 +23,7 @@ _DECIDING = {
     'Accuracy': ('thrs',),
     'SingleLabelMetric': ('thrs',),
 }
-# No score above 0 is below a threshold of 0, or of none.
+# Values equivalent to the default: a score threshold of 0 or None removes nothing.
 _USUAL: dict[str, list] = {'ignore_index': [255], 'nan_to_num': [None], 'thrs': [[0], [None]]}
 _COCO_OVERLAPS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 
@@ -34,9 +34,9 @@ def check_truth(
     """Check that every annotation file has every image, and that no metric is without any.
 
     Args:
-        evaluator: built.
-        infos: of the images that are evaluated: 'img_path' and 'img_id'.
-        parts: which of them each metric is for, where it is not for all
+        evaluator: the built evaluator.
+        infos: data infos of the evaluated images, with 'img_path' and 'img_id'.
+        parts: the samples that each metric evaluates, if not all
             (`fan_mm.engine.evaluators.parts_of`).
 
     Raises:
@@ -63,11 +63,11 @@ def settings_of(metric: BaseMetric, ids: Iterable[Any]) -> dict[str, Any]:
     """What two results of a metric must share to be compared: settings and truth, as JSON has them.
 
     Args:
-        metric: any; of an unknown one nothing is known.
-        ids: of the images that are evaluated.
+        metric: any metric; the result is empty for unknown ones.
+        ids: ids of the evaluated images.
 
     Returns:
-        Options by their names, and a fingerprint of the 'annotations' of a COCO file of the metric's own.
+        Option name -> value, and 'annotations', a fingerprint of the metric's own COCO file if it has one.
     """
     base = library_class(metric, _DECIDING)
     options = _DECIDING[base.__name__] if base else ()
@@ -83,8 +83,8 @@ def differing_settings(one: Mapping | None, other: Mapping | None) -> list[str]:
     """Names of the settings that two results of a metric have, but not in common; usual ones are alike.
 
     Args:
-        one: as of `settings_of`; None in results of earlier versions.
-        other: likewise.
+        one: result of `settings_of`; None in results of earlier versions.
+        other: result of `settings_of`; None in results of earlier versions.
     """
     one, other = one or {}, other or {}
     both = {name: (one[name], other[name]) for name in one if name in other}

@@ -33,14 +33,13 @@ CLASS_ATTENTION_BLOCKS = 2
 class ColumnarBackbone(FreezableBackbone):
     """FAN blocks and class attention after the subclass's stem.
 
-    Only modules on which the requested outputs depend are created: no block after the last output
-    and, unless the class token is returned, no class-attention weights that do not affect patch
-    tokens. Every parameter therefore gets a gradient, and DDP needs no ``find_unused_parameters``.
-    Checkpoints of the whole model can still be loaded; weights that this model does not use are
-    ignored.
+    Only the modules that the requested outputs depend on are created: no blocks after the last
+    output, and no class-attention weights that affect only the class token unless it is returned.
+    Every parameter therefore gets a gradient, and DDP needs no ``find_unused_parameters``.
+    Checkpoints of the full model can still be loaded; unused weights are ignored.
 
     Args:
-        arch: a name of `arch_zoo`, or a dict with the keys `arch_keys`.
+        arch: a name in `arch_zoo`, or a dict with the keys `arch_keys`.
         out_type: 'featmap' for maps (B, C, H, W), 'cls_token' for (B, C) after class attention
             and the final norm, 'raw' for the class and patch tokens (B, 1+N, C) after both,
             'avg_featmap' for the mean over patch tokens (B, C).
@@ -49,14 +48,14 @@ class ColumnarBackbone(FreezableBackbone):
         channel_attention: 'eca' (released models), 'se' (squeeze-excite, paper Table 6) or 'csa'
             (full channel self-attention, paper Eq. 6).
         token_pooling: number of scales K of the token-aware average pooling (TAP) before the token
-            mixing of every block (4 in the published models); None for no pooling, as in FAN.
-        paired_frequencies: one frequency for each sine and cosine pair of the position encoding, as
-            in the classification models; False for the variant of the official dense models (spec 2.3).
-        last_stage_channels: channels of a strided convolution on the last map, which gives
-            it stride 32 for detection (768 in the official models); None for no convolution.
+            mixing of every block (4 in the published models); None disables it, as in FAN.
+        paired_frequencies: share one frequency between each sine and cosine of the position encoding,
+            as in the classification models; False for the variant of the official dense models (spec 2.3).
+        last_stage_channels: output channels of a strided convolution that brings the last map to
+            stride 32 for detection (768 in the official models); None for no convolution.
         out_norm: LayerNorm over channels on every output map.
         norm_cfg: config of the batch norms; None means ``dict(type='BN')``.
-        drop_path_rate: one constant rate for every FAN block (spec 1.1).
+        drop_path_rate: the same rate for every FAN block (spec 1.1).
         with_cp: recompute block activations in the backward pass instead of keeping them.
         frozen_stages: -1 freezes nothing, 0 the stem, n everything that output n-1 depends on.
         norm_eval: keep batch norms in eval mode while training.

@@ -40,7 +40,7 @@ class ConvNeXtPatchEmbed(nn.Module):
         """Map images (B, 3, H, W), padded to whole patches, to tokens (B, N, C) and their grid."""
         down, right = padding(images.shape[-2:], PATCH_SIZE)
         images = F.pad(images, (0, right, 0, down))
-        # Made channels-last here, where the copy is smallest, and kept so.
+        # Convert to channels-last here, where the copy is smallest; later layers keep the layout.
         x = self.proj(images.contiguous(memory_format=torch.channels_last))
         return self.norm(as_tokens(x)), tuple(x.shape[2:])
 
@@ -111,13 +111,14 @@ class FANConvNeXt(StagedBackbone):
     Table 7, row "ConvNeXt-T + FAN": 82.5 % on ImageNet, 60.8 % on ImageNet-C, compared with 82.1 and
     59.1 % for ConvNeXt-T. The authors released neither code nor weights, so this is an interpretation of the paper.
 
-    What the paper specifies: the network is ConvNeXt-T ("FAN block" added), and the block of FAN differs
-    from others in its channel processing, the MLP whose output the efficient channel attention
-    scales (Figure 2b, Eq. 7). ConvNeXt ([A ConvNet for the 2020s](https://arxiv.org/abs/2201.03545))
-    specifies the rest: depths, widths, 7x7 depthwise convolution, the position of the norms, layer scale from
-    1e-6, drop path rising linearly, the norm after the global average pooling of a classifier.
+    The paper specifies that the network is ConvNeXt-T ("FAN block" added) and that a FAN block differs
+    from others in its channel processing: the efficient channel attention scales the output of the
+    MLP (Figure 2b, Eq. 7). Everything else follows ConvNeXt
+    ([A ConvNet for the 2020s](https://arxiv.org/abs/2201.03545)): depths, widths, 7x7 depthwise
+    convolution, norm positions, layer scale initialised to 1e-6, linearly increasing drop path, and
+    the norm after a classifier's global average pooling.
 
-    What we chose:
+    Our choices:
 
     - The attention replaces the MLP (1x1 convolution, GELU, 1x1 convolution); the
       depthwise convolution in front, ConvNeXt's token mixing, stays, and so does the single residual
@@ -125,13 +126,13 @@ class FANConvNeXt(StagedBackbone):
     - The last stage keeps the ordinary MLP, as in the released FAN-Swin, the authors' own
       hierarchical model.
     - Channel heads of 32 channels, as in FAN-Swin, which the paper found best (section 2.3).
-    - The attention is that of the released FAN-ViT, with the depthwise convolutions inside its MLP
-      and their identity path.
+    - The attention is that of the released FAN-ViT, including the depthwise convolutions inside its
+      MLP and the identity path around them.
     - Images and grids of odd size are padded at the right and bottom, as in FAN-Swin.
 
     Args:
-        arch: 'tiny', 'small', 'base', 'large' (of ConvNeXt), or a dict (`StagedBackbone`, which has the
-            other arguments, too).
+        arch: 'tiny', 'small', 'base', 'large' (ConvNeXt's sizes), or a dict; see `StagedBackbone`, also
+            for the other arguments.
 
     Examples:
         >>> backbone = FANConvNeXt('tiny', out_indices=(0, 1, 2, 3))

@@ -16,13 +16,13 @@ class FANHybrid(ColumnarBackbone):
 
     [Understanding The Robustness in Vision Transformers](https://arxiv.org/abs/2204.12451).
 
-    Outputs: 0 and 1 are the convolutional stages (strides 4 and 8), 2 the patch tokens after the
-    tapped block (stride 16), 3 those after class attention (stride 16; 32 for 'xlarge', which
-    halves its grid after the tapped block).
+    Outputs 0 and 1 are the convolutional stages (strides 4 and 8), 2 the patch tokens after the
+    tapped block (stride 16), and 3 the patch tokens after class attention (stride 16; 32 for
+    'xlarge', which halves its grid after the tapped block).
 
     Instead of a name, ``arch`` may be a dict with ``embed_dims``, ``depth``, ``num_heads`` and
-    ``stem_depths`` (ConvNeXt blocks of each stage), and optionally ``stem_channels``, ``tap`` (the
-    block for output 2, by default the last) and ``widen=dict(after, embed_dims,
+    ``stem_depths`` (ConvNeXt blocks per stage), and optionally ``stem_channels``, ``tap`` (the
+    block that output 2 is taken from, by default the last) and ``widen=dict(after, embed_dims,
     num_heads)``.
 
     Args:

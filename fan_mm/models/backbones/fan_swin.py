@@ -42,7 +42,7 @@ class PatchEmbed(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halve the grid: the four tokens of each 2x2 patch become one of twice the channels.
+    """Halve the grid: merge the four tokens of each 2x2 patch into one with twice the channels.
 
     Args:
         dim: channels C.
@@ -60,7 +60,7 @@ class PatchMerging(nn.Module):
         x = F.pad(tokens.unflatten(1, grid), (0, 0, 0, right, 0, down))
         height, width = x.shape[1] // 2, x.shape[2] // 2
         x = x.unflatten(2, (width, 2)).unflatten(1, (height, 2))
-        # (B, H/2, 2, W/2, 2, C): rows change fastest among the four
+        # (B, H/2, 2, W/2, 2, C): Swin orders the four tokens by columns
         x = x.permute(0, 1, 3, 4, 2, 5).flatten(3).flatten(1, 2)
         return pointwise(self.norm(x), self.reduction.weight, None), (height, width)
 
@@ -72,7 +72,7 @@ class FANSwinBlock(nn.Module):
         dim: channels C.
         num_heads: heads of the window attention.
         shift: displacement of the windows.
-        always_shift: shift also where one window covers the grid.
+        always_shift: shift even if one window covers the grid.
         channel_heads: heads of the channel attention; None for an ordinary MLP in its place.
         mlp_identity: identity path of the MLP inside the channel attention.
         norm_cfg: mmcv config of the batch norm in that MLP.
@@ -128,7 +128,7 @@ class FANSwin(StagedBackbone):
     Args:
         arch: 'tiny', 'small', 'base', 'large', or a dict (`StagedBackbone`).
         mlp_identity: identity path of the MLP inside the channel attention (spec 3.4).
-        always_shift: shift windows also where a stage's smaller side is no larger than a window
+        always_shift: shift windows even if a stage's shorter side is no larger than a window
             (at 224 pixels: in the last stage).
         **kwargs: the other arguments of `StagedBackbone`.
 

@@ -13,8 +13,8 @@ class FANViT(ColumnarBackbone):
 
     [Understanding The Robustness in Vision Transformers](https://arxiv.org/abs/2204.12451).
 
-    Outputs: 0 to ``depth - 1`` are the patch tokens after each block, ``depth`` those after class
-    attention. All arguments are those of `ColumnarBackbone`.
+    Outputs 0 to ``depth - 1`` are the patch tokens after each block, output ``depth`` the patch
+    tokens after class attention. For the arguments see `ColumnarBackbone`.
 
     Examples:
         >>> backbone = FANViT('small', out_indices=(4, 7, 11, 12))

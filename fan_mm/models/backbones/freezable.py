@@ -10,7 +10,8 @@ from fan_mm.models.checkpoints import CheckpointedBackbone
 class FreezableBackbone(CheckpointedBackbone):
     """A backbone with mmpretrain's ``frozen_stages`` and ``norm_eval``.
 
-    A subclass says by name what is frozen (`_is_frozen`), and calls `_freeze` when all is made.
+    Subclasses decide by parameter name what is frozen (`_is_frozen`) and call `_freeze` at the end
+    of their constructor.
     """
 
     token_size: int  # pixels

@@ -11,7 +11,7 @@ def check_options(norm_cfg: Mapping, drop_path_rate: float, frozen_stages: int) 
     """Check the types and ranges of what every backbone is given.
 
     Raises:
-        InputError: one is no such thing, or out of range.
+        InputError: an option has the wrong type or is out of range.
     """
     if not isinstance(norm_cfg, Mapping) or 'type' not in norm_cfg:
         raise InputError(f"norm_cfg must be a dict such as dict(type='BN'), not {norm_cfg!r}")
@@ -29,7 +29,7 @@ def check_positive(name: str, value: object) -> None:
     """Check an option that is a positive whole number or None.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is not.
     """
     if value is not None and (type(value) is not int or value < 1):
         raise InputError(f'{name} must be a positive number or None, not {value!r}')
@@ -45,14 +45,14 @@ def resolve_arch(
     """Look up a named size, or check the keys of the user's own.
 
     Args:
-        name: the backbone's class, for the message.
+        name: class name of the backbone, for error messages.
         arch: a key of ``zoo``, or a dict like its values.
         zoo: the named sizes.
-        keys: what every arch must have.
-        defaults: what it may have, with the values otherwise.
+        keys: the required keys.
+        defaults: the optional keys and their default values.
 
     Raises:
-        InputError: unknown name, missing or unknown keys, a size that is no positive whole number.
+        InputError: unknown name, missing or unknown keys, or a size that is not a positive integer.
     """
     defaults = defaults or {}
     if isinstance(arch, str):
@@ -94,12 +94,12 @@ def resolve_out_indices(name: str, out_indices: int | Sequence[int], last: int) 
     """Non-negative, ascending output indices.
 
     Args:
-        name: the backbone's class, for the message.
+        name: class name of the backbone, for error messages.
         out_indices: one or several; negative ones count from the end.
         last: the last output's index.
 
     Raises:
-        InputError: out of range, repeated, not ascending, or none at all.
+        InputError: the indices are out of range, repeated, not ascending, or empty.
     """
     given = [out_indices] if isinstance(out_indices, int) else out_indices
     if not isinstance(given, Sequence) or not all(isinstance(i, int) for i in given):

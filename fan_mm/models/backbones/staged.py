@@ -18,7 +18,7 @@ OUT_TYPES = ('featmap', 'avg_featmap', 'raw')
 
 
 class Stage(nn.Module):
-    """Blocks of one width, and the downsampling that leads to the next stage.
+    """Blocks of one width, followed by the downsampling to the next stage.
 
     Args:
         blocks: each maps tokens and their grid to tokens.
@@ -48,20 +48,20 @@ class StagedBackbone(FreezableBackbone):
     output are not created.
 
     Args:
-        arch: a name of `arch_zoo`, or a dict with ``embed_dims`` (C), and ``depths`` and
-            ``num_heads`` of the stages. All stages but the last have channel attention.
-        out_type: 'featmap' for maps (B, C, H, W), each through its own LayerNorm ``norm{i}``;
+        arch: a name in `arch_zoo`, or a dict with ``embed_dims`` (C), and ``depths`` and
+            ``num_heads`` per stage. All stages but the last have channel attention.
+        out_type: 'featmap' for maps (B, C, H, W), each with its own LayerNorm ``norm{i}``;
             'avg_featmap' for the classification feature (B, 8C); 'raw' for the tokens (B, N, 8C)
             after the final ``norm``. There is no class token.
         out_indices: which stages to return; -1 is the last. 'avg_featmap' and 'raw' are only
             available for the last.
-        channel_heads: heads of the channel attention in every stage; None for the stage's own
-            number of heads.
+        channel_heads: heads of the channel attention in every stage; None uses the stage's
+            ``num_heads``.
         norm_cfg: config of the batch norms; None means ``dict(type='BN')``.
-        drop_path_rate: probability of skipping a branch, rising linearly from 0 at the first block
-            to this at the last.
+        drop_path_rate: probability of skipping a branch; increases linearly from 0 at the first
+            block to this value at the last.
         with_cp: recompute block activations in the backward pass instead of keeping them.
-        frozen_stages: -1 freezes nothing, 0 the patch embedding, n also the stages before the n-th.
+        frozen_stages: -1 freezes nothing, 0 the patch embedding, n also the first n stages.
         norm_eval: keep batch norms in eval mode while training.
         init_cfg: mmengine's init_cfg; without it, parameters keep the initial values of the FAN recipe.
         **block: options of the subclass's blocks.
@@ -74,8 +74,8 @@ class StagedBackbone(FreezableBackbone):
     token_size = PATCH_SIZE
     arch_zoo: dict[str, dict] = {}
     norm_eps: float
-    patch_embed_type: Callable[[int], nn.Module]  # from images to tokens and their grid, stride 4
-    downsample_type: Callable[[int], nn.Module]  # from tokens of this width to twice the width
+    patch_embed_type: Callable[[int], nn.Module]  # images to tokens and their grid, stride 4
+    downsample_type: Callable[[int], nn.Module]  # tokens of this width to twice the width
 
     def __init__(
         self,
@@ -198,7 +198,7 @@ class StagedBackbone(FreezableBackbone):
         if module == 'layers':
             stage, part, *block = rest
             before = sum(depths[: int(stage)])
-            if part == 'downsample':  # belongs to the last block before it
+            if part == 'downsample':  # has the depth of the preceding block
                 return before + depths[int(stage)], num_layers
             return before + int(block[0]) + 1, num_layers
         return num_layers - 1, num_layers

@@ -17,16 +17,16 @@ def size_of(arch: Mapping) -> tuple[int, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What the names and shapes of a FAN backbone's weights tell about it.
+    """What the parameter names and shapes of a FAN backbone reveal about its architecture.
 
     Attributes:
         family: 'FANViT', 'FANHybrid', 'FANSwin' or 'FANConvNeXt'.
         width: channels of the first block.
-        depths: number of blocks; of each stage for FANSwin and FANConvNeXt, and with the two
-            convolutional stages' first for FANHybrid.
+        depths: number of blocks; one number per stage for FANSwin and FANConvNeXt, and preceded by
+            those of the two convolutional stages for FANHybrid.
         channel_attention: 'eca', 'se' or 'csa'.
-        channel_heads: of the first block; None where the weights do not tell.
-        token_pooling: scales of the token-aware average pooling; None without one.
+        channel_heads: of the first block; None if the weights do not determine it.
+        token_pooling: number of scales of the token-aware average pooling; None without it.
     """
 
     family: str
@@ -98,7 +98,7 @@ class Anatomy:
         )
 
 
-# One key of each that a network of another family has, in the names of its usual files.
+# A parameter name that identifies each other family, as its common checkpoints spell it.
 _OTHERS = (
     (r'layer1\.0\.conv1\.weight', 'a ResNet'),
     (r'(blocks\.0\.local_mp|xca_layers\.0)\.', 'an XCiT'),

@@ -20,13 +20,13 @@ from fan_mm.models.checkpoints.values import check_values
 from fan_mm.models.weight_tree import SAVE_ALONE, WeightTree, below
 from fan_mm.torch_files import read_torch_file
 
-# Parts of a network that a backbone may lack although the file has them, each as a whole: heads,
-# and whatever cannot reach the outputs that this backbone was built for (spec 4.2).
+# Parts that the file may have and the backbone may lack, each only as a whole: heads, and modules
+# that do not affect the outputs that this backbone was built for (spec 4.2).
 _PART = re.compile(
     r'patch_embed\.(backbone\.(stem|stages\.\d+)|proj)|blocks\.\d+(\.downsample)?'
     r'|layers\.\d+\.(blocks\.\d+|downsample)|cls_attn_blocks\.\d+\.\w+|[^.]+'
 )
-# What a file may lack although the backbone has it: layers that dense outputs add (spec 7.5, 8).
+# Layers that the backbone may have and the file may lack: those added for dense outputs (spec 7.5, 8).
 _ADDED_FOR_DENSE = re.compile(r'(learnable_downsample|out_norm\d|norm\d)\.')
 _ASK_INIT_CFG = 'choose one with init_cfg.prefix={place}'
 
@@ -34,11 +34,11 @@ _ASK_INIT_CFG = 'choose one with init_cfg.prefix={place}'
 class CheckpointedBackbone(BaseModule):
     """A backbone that reads official checkpoints as they are.
 
-    Its ``load_state_dict``, alone or as part of any model and through mmengine's loaders too,
-    accepts official and our key names; called on the backbone itself, also wrapped checkpoints
-    (`unwrap`) and whole models' (the part below ``backbone.``). ``init_cfg=dict(type='Pretrained',
-    checkpoint=PATH_OR_URL, weights=None, prefix=None)`` goes through `load_pretrained`; a checkpoint
-    of None loads nothing.
+    ``load_state_dict`` accepts official key names and ours, also when the backbone is part of a
+    larger model or is loaded by mmengine. Called on the backbone itself, it also accepts wrapped
+    checkpoints (`unwrap`) and checkpoints of whole models, of which it reads the part below
+    ``backbone.``. ``init_cfg=dict(type='Pretrained', checkpoint=PATH_OR_URL, weights=None,
+    prefix=None)`` calls `load_pretrained`; with ``checkpoint=None`` nothing is loaded.
     """
 
     init_cfg: Any
@@ -92,17 +92,17 @@ def find_module(
     """Where in a file a module's weights lie.
 
     Args:
-        tree: of the file.
+        tree: the checkpoint's tensors.
         module: a model or a part of one.
-        weights: see `WeightTree.choose`, as ``prefer`` and ``ask``.
-        prefer: see there.
-        ask: see there; by default how to get a file that holds one model.
+        weights: see `WeightTree.choose`.
+        prefer: see `WeightTree.choose`.
+        ask: see `WeightTree.choose`; by default, how to get a file that holds one model.
 
     Returns:
-        The place with most of the module's tensors; for a FAN backbone, of the FANs in the file.
+        The prefix with most of the module's tensors; for a FAN backbone, among the FANs in the file.
 
     Raises:
-        InputError: none of the wanted kind, or several that fit and nothing says which.
+        InputError: there are no weights of the wanted kind, or several candidates fit equally well.
     """
     wanted = _wanted(module)
     tree.unwrap_parts(wanted)
@@ -115,11 +115,12 @@ def find_module(
         scores = {
             place: (shaped, named)
             for place, (shaped, named) in found.items()
-            if 2 * named >= min(size, len(tree.below(place)))  # a few names in common prove nothing
+            if 2 * named
+            >= min(size, len(tree.below(place)))  # a few names in common are no evidence
         } or tree.largest()
     if ask is None:
         inside = fans_inside(module).values()
-        released = [fan.anatomy.arch is not None for fan in inside]  # what the converter takes
+        released = [fan.anatomy.arch is not None for fan in inside]  # the converter needs these
         ask = ASK_CONVERTER if released and all(released) else SAVE_ALONE
     return tree.choose(scores, weights, prefer, ask)
 
@@ -151,23 +152,23 @@ def load_pretrained(
 ) -> set[str]:
     """Load a released or own checkpoint into a backbone, with every key accounted for.
 
-    Classifier heads and layers that the backbone does not have (class attention and final norm in
-    dense use) are left out; detection's own layers (``learnable_downsample``, ``out_norm``) keep
-    their fresh values when the file has none. One log line says both.
+    Weights of classifier heads and of layers that the backbone does not have (class attention and
+    final norm in dense models) are ignored. Layers added for detection (``learnable_downsample``,
+    ``out_norm``) keep their initial values if the file lacks them. Both are logged in one line.
 
     Args:
         backbone: FANViT, FANHybrid, FANSwin or FANConvNeXt.
-        checkpoint: path, or http(s) address.
-        weights: 'ema', 'model' or None (EMA weights where the file has them).
-        prefix: the part of the file to read, such as ``student``; by default the FAN is searched for.
-        ask: how to say which of several; see `find_module`.
+        checkpoint: path or http(s) URL.
+        weights: 'ema', 'model' or None (EMA weights if the file has them).
+        prefix: the part of the file to read, such as ``student``; by default the FAN is located automatically.
+        ask: advice for the error about several candidates; see `find_module`.
 
     Returns:
         The names of the backbone's tensors that were loaded.
 
     Raises:
-        InputError: the file cannot be read safely, fits no FAN or another size, lacks weights, or
-            holds several FANs that fit.
+        InputError: the file cannot be read safely, fits no FAN or only another size, lacks weights,
+            or holds several FANs that fit.
     """
     content = read_torch_file(checkpoint)
     with about(checkpoint):
@@ -197,11 +198,11 @@ def fit(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[str
     """The part of a state dict that a backbone needs, under our names and complete.
 
     Args:
-        state: of the backbone or a classifier, without prefix, official or our names.
-        backbone: what it is for.
+        state: of a backbone or classifier, without prefix, with official or our names.
+        backbone: the backbone to load it into.
 
     Raises:
-        InputError: it is another network's or another size's, keys are missing or unknown, or
+        InputError: the state belongs to another network or size, keys are missing or unknown, or
             shapes differ.
     """
     state, own = adapt(state, backbone), backbone.state_dict()
@@ -222,22 +223,22 @@ def adapt(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[s
     """Rename to our names, and leave out the parts that the backbone does without.
 
     Raises:
-        InputError: it is another network's, or another size's.
+        InputError: the state belongs to another network or size.
     """
     own = backbone.state_dict()
     ours = translate(state)
     if 'norm.weight' in own:
         ours = with_final_norm(ours)
     found = Anatomy.of(ours)
-    shared = len(ours.keys() & own.keys())  # one name in common proves nothing
+    shared = len(ours.keys() & own.keys())  # a single name in common is no evidence
     if found is None and (other_network(state) or 2 * shared < min(len(ours), len(own))):
         raise InputError(f'the checkpoint does not match any FAN: it {describe(state)}')
     anatomy = backbone.anatomy
     if found is not None and ours.keys() <= own.keys() and not _missing(own, ours):
-        # all it has, which may be no more than the stages up to its last output
+        # The backbone's own depths may end at its last output; the file may have more.
         found = dataclasses.replace(found, depths=anatomy.depths)
     if found is not None and found.token_pooling is None:
-        found = dataclasses.replace(found, token_pooling=anatomy.token_pooling)  # newly initialised
+        found = dataclasses.replace(found, token_pooling=anatomy.token_pooling)  # not in file
     if found is not None and found != anatomy:
         pooled = dataclasses.replace(anatomy, token_pooling=found.token_pooling)
         hint = f': set token_pooling={found.token_pooling}' if found == pooled else ''

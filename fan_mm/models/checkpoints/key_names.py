@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from torch import Tensor
 
-# Official name, our name; `#` stands for an index. The first row that matches the start of a key
-# renames it, and names in no row are the same on both sides.
+# (official name, our name); `#` stands for an index. A key is renamed by the first row that matches
+# its start; all other names are identical.
 NAMES = (
     ('blocks.#.attn.', 'blocks.#.token_mixing.'),
     ('blocks.#.dilation_predictor.proj.', 'blocks.#.token_pooling.predictor.'),  # TAPADL's
@@ -23,7 +23,7 @@ NAMES = (
     ('layers.#.blocks.#.mlp.temperature', 'layers.#.blocks.#.channel_attention.temperature'),
     ('pos_embeder.', 'pos_embed.'),  # early official files
 )
-# Official FAN-Swin stores what follows from its window and input size.
+# Buffers in official FAN-Swin files that we recompute from the window and input size.
 DERIVED = ('attn_mask', 'relative_position_index')
 
 
@@ -58,7 +58,7 @@ def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a backbone's official keys to ours and split the early files' fused class attention.
 
     Args:
-        state: a backbone or classifier without prefix; names that are ours already stay.
+        state: of a backbone or classifier, without prefix; keys that already have our names are kept.
     """
     ours = {}
     for key, value in state.items():

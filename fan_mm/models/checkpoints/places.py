@@ -9,7 +9,7 @@ from fan_mm.models.checkpoints.anatomy import Anatomy
 from fan_mm.models.checkpoints.key_names import translate
 from fan_mm.models.weight_tree import WeightTree
 
-# One key of each family that is in every whole FAN, official and ours.
+# For each family, a key found in every complete FAN, as official files and ours spell it.
 _SIGNATURES = (
     'patch_embed.backbone.stem.0.weight',
     'patch_embed.proj.0.0.weight',
@@ -34,16 +34,17 @@ def unwrap(checkpoint: object, weights: str | None = None) -> dict[str, Tensor]:
     """Find the model with a FAN backbone in a checkpoint, under whatever containers and prefixes.
 
     Args:
-        checkpoint: what the file holds.
-        weights: 'ema' or 'model' to insist on one kind; None prefers EMA weights where they are
-            (the official results are theirs).
+        checkpoint: the loaded content of the file.
+        weights: 'ema' or 'model' to require one kind; None prefers EMA weights if there are any
+            (the official results use them).
 
     Returns:
-        Key to tensor: of a backbone or classifier as the official files name them, or of a whole
-        model with ``backbone.`` among them. Of a file without a FAN all of the wanted kind.
+        The state dict of a backbone or classifier with the names of the official files, or of a
+        whole model with keys below ``backbone.``; for a file without a FAN, all weights of the
+        wanted kind.
 
     Raises:
-        InputError: there are no weights, or none of the wanted kind, or two models.
+        InputError: there are no weights, none of the wanted kind, or those of two models.
     """
     tree = WeightTree(checkpoint)
     return tree.below(model_around(tree, find_fan(tree, weights, ('ema', 'model'))))
@@ -53,12 +54,12 @@ def find_fan(tree: WeightTree, weights: str | None = None, prefer: Sequence[str]
     """Where in a file its FAN lies, or, without one, the most of its tensors.
 
     Args:
-        tree: of the file.
-        weights: see `WeightTree.choose`, as ``prefer``.
-        prefer: see there.
+        tree: the checkpoint's tensors.
+        weights: see `WeightTree.choose`.
+        prefer: see `WeightTree.choose`.
 
     Raises:
-        InputError: none of the wanted kind, or several and nothing says which.
+        InputError: there are no weights of the wanted kind, or several candidates are equally good.
     """
     tree.unwrap_parts()
     scores = dict.fromkeys(fan_places(tree), 0) or tree.largest()

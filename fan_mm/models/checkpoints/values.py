@@ -12,11 +12,11 @@ def check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None
     """Refuse weights that a model would take and compute nonsense with.
 
     Args:
-        state: what is to be loaded.
-        own: the state dict of the module that takes it.
+        state: the weights to load.
+        own: the state dict of the module that loads them.
 
     Raises:
-        InputError: a tensor that is not finite (an ``attn_mask`` may hold infinities), or is quantised, sparse, or
+        InputError: a tensor is not finite (an ``attn_mask`` may hold infinities), is quantised or sparse, or
             has no values.
     """
     for name, value in state.items():
@@ -39,6 +39,6 @@ def check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None
 def _finite(value: Tensor) -> bool:
     if not value.is_floating_point() or not value.numel():
         return True
-    if value.dtype.itemsize == 1:  # torch knows too little about eight bits
+    if value.dtype.itemsize == 1:  # torch implements few operators for 8-bit types
         value = value.float()
     return bool(torch.isfinite(torch.stack(value.aminmax())).all())

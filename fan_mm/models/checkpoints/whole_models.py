@@ -17,25 +17,25 @@ def load_strictly(
 ) -> None:
     """Load a state dict, and refuse it if a part of the module gets no weights.
 
-    mmengine skips what is missing or has another shape with no more than a line in the log. What
-    the module has no place for is left out.
+    mmengine only logs missing keys and mismatched shapes; here they are errors. Keys that the module
+    does not have are ignored.
 
     Args:
         module: a model or a part of one.
-        state: under the module's names, a FAN inside it under official ones too.
-        source: what the error's line begins with: the file, and what it should fit.
-        given: names of the module's tensors that have their weights already.
+        state: with the module's names; a FAN inside it may also have official names.
+        source: start of the error message: the file, and what it should fit.
+        given: names of the module's tensors that already have their weights.
 
     Raises:
-        InputError: the state is another model's, another size's, a part, or no sound weights.
+        InputError: the state belongs to another model or size, is incomplete, or has invalid values.
     """
     own = module.state_dict()
     try:
         check_values(in_our_names(module, state), own)
         missing = module.load_state_dict(state, strict=False).missing_keys
-    except InputError as error:  # a FAN backbone's own, too
+    except InputError as error:  # also raised by a FAN backbone
         raise InputError(f'{source}: {error}') from None
-    except RuntimeError as error:  # torch's list of shapes, a line each
+    except RuntimeError as error:  # torch lists mismatched shapes, one per line
         _check_names(own, state, source)
         first, _, rest = str(error).partition('size mismatch for ')[2].partition(':')
         if not first:

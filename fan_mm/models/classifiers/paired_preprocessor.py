@@ -6,9 +6,9 @@ from mmpretrain.models import ClsDataPreprocessor
 
 @MODELS.register_module()
 class PairedDataPreprocessor(ClsDataPreprocessor):
-    """mmpretrain's preprocessor for batches that may hold the teacher's images too.
+    """mmpretrain's preprocessor for batches that may also contain the teacher's images.
 
-    Mixup and cutmix touch the student's images and targets alone; the token labels go on describing
+    Mixup and cutmix change only the student's images and targets; the token labels still describe
     the unmixed image (spec 13.2). Takes the arguments of ``ClsDataPreprocessor``.
     """
 

@@ -16,22 +16,22 @@ from fan_mm.models.heads.token_labels import KINDS
 class STLStudent(ImageClassifier):
     """An ``ImageClassifier`` whose tokens learn from a frozen token labeler (STL, ICCV 2023).
 
-    The teacher is not part of the student's state: checkpoints are those of plain classifiers. It is
-    loaded by ``init_weights``, which a Runner calls when training begins, so testing needs no teacher.
+    The teacher is not part of the student's state dict, so checkpoints are those of plain classifiers.
+    ``init_weights``, which the Runner calls before training, loads it; testing needs no teacher.
 
     Args:
         backbone: with ``out_type='raw'``.
         head: a `TokenLabelHead`.
         teacher: checkpoint of the token labeler, NVIDIA's or ours.
-        teacher_model: its config if it differs from the student's: ``dict(backbone=..., head=...)``.
+        teacher_model: the teacher's config if it differs from the student's: ``dict(backbone=..., head=...)``.
         token_labels: 'gumbel', 'argmax' or 'soft'
             (`fan_mm.models.heads.token_labels.token_labels`).
         data_preprocessor: config, by default of a `PairedDataPreprocessor`.
         **options: options of ``ImageClassifier``.
 
     Raises:
-        InputError: unknown kind of labels, or a head without token classifier; from
-            ``init_weights``, a teacher whose size or classes do not match.
+        InputError: unknown kind of labels, or a head without token classifier; raised by
+            ``init_weights`` if the teacher's size or classes do not match.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class STLStudent(ImageClassifier):
         """Initialise the student and load the teacher.
 
         Raises:
-            InputError: the teacher knows another number of classes.
+            InputError: the teacher has a different number of classes.
         """
         super().init_weights()
         model, checkpoint = self._teacher_options
@@ -86,7 +86,8 @@ class STLStudent(ImageClassifier):
         """As ``ImageClassifier``; the loss needs the teacher's images (B, 3, H, W) too.
 
         Raises:
-            InputError: the loss lacks a teacher or its images; the two have other numbers of tokens.
+            InputError: the teacher or its images are missing, or its number of tokens differs from the
+                student's.
         """
         if mode != 'loss':
             return super().forward(inputs, data_samples, mode)

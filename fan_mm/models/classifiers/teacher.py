@@ -15,14 +15,14 @@ from fan_mm.torch_files import read_torch_file
 
 
 class Teacher:
-    """A token labeler in eval mode, no part of the student's parameters, state or copies.
+    """A token labeler in eval mode that is not part of the student's parameters, state dict or copies.
 
     Args:
         model: config of an ``ImageClassifier`` with a `TokenLabelHead`.
-        checkpoint: its weights, averaged ones where there are some; see `classifier_state`.
+        checkpoint: its weights; EMA weights are preferred, see `classifier_state`.
 
     Raises:
-        InputError: the checkpoint does not fit, or the head labels no tokens.
+        InputError: the checkpoint does not fit, or the head has no token classifier.
     """
 
     def __init__(self, model: dict, checkpoint: str | os.PathLike | None) -> None:
@@ -59,13 +59,12 @@ class Teacher:
     def label(self, images: Tensor, kind: str, mean: bool) -> Tensor:
         """Label the tokens of normalised images (B, 3, H, W).
 
-        Runs in inference mode; on a GPU, or wherever the training is in mixed precision, under
-        autocast.
+        Runs in inference mode, and under autocast on a GPU or if the training uses mixed precision.
 
         Args:
             images: the teacher's images.
             kind: see `fan_mm.models.heads.token_labels.token_labels`.
-            mean: one label for the mean of an image's token logits.
+            mean: return one label per image, for the mean of its token logits.
         """
         device = images.device
         if next(self.model.parameters()).device != device:
@@ -76,4 +75,4 @@ class Teacher:
             _, logits = self.model.head.logits(self.model.backbone(images))
             logits = logits.float()
             labels = token_labels(logits.mean(1) if mean else logits, kind)
-        return labels.clone()  # outside: autograd takes no tensors of inference mode
+        return labels.clone()  # outside of inference mode: autograd rejects inference tensors

@@ -20,7 +20,7 @@ class TokenLabelHead(ClsHead):
     r"""Class and token classifiers of a self-emerging token labeling model (STL, ICCV 2023).
 
     With the class logits :math:`z_c` (K) and token logits :math:`z_t` (N, K) of an image, the
-    smoothed class target :math:`y`, and token labels :math:`l_t` of a teacher, if any:
+    smoothed class target :math:`y`, and the teacher's token labels :math:`l_t`, if any:
 
     .. math::
         L = w_c\,\mathrm{CE}(z_c, y) + w_t \begin{cases}
@@ -41,7 +41,7 @@ class TokenLabelHead(ClsHead):
         label_smoothing: smoothing of the class targets, and of token labels that are classes.
         scores: scores used for predictions: 'class' logits, 'ensemble' (class logits + 0.5 x
             the maximum over tokens of the token logits, STL's evaluation) or 'tokens' (the mean of
-            the token logits). None: 'class', or 'tokens' if the class logits are not trained.
+            the token logits). None means 'class', or 'tokens' if the class logits are not trained.
         topk: see ``ClsHead``.
         init_cfg: mmengine's init_cfg; by default the truncated normal of the recipe.
 
@@ -84,7 +84,7 @@ class TokenLabelHead(ClsHead):
         """Class and patch tokens (B, 1+N, C).
 
         Raises:
-            InputError: the backbone returns something else.
+            InputError: the backbone does not return class and patch tokens.
         """
         if feats[-1].ndim != 3:
             raise InputError("a TokenLabelHead needs all tokens: backbone.out_type='raw'")
@@ -117,7 +117,8 @@ class TokenLabelHead(ClsHead):
             feats: tokens (B, 1+N, C) of the backbone, in a tuple.
             data_samples: with ``gt_score`` (mixed targets) or ``gt_label``.
             token_labels: labels of a teacher (`fan_mm.models.heads.token_labels`): (B, N) or (B, N,
-                K), for ``tokens='mean'`` (B,) or (B, K); None for a labeler, whose tokens learn the class.
+                K); for ``tokens='mean'``, (B,) or (B, K). None for a labeler, whose tokens are trained
+                on the class target.
 
         Returns:
             'loss_cls' and 'loss_token', including losses with weight 0, so that every parameter gets

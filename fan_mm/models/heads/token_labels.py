@@ -14,9 +14,9 @@ def token_labels(logits: Tensor, kind: str = 'gumbel') -> Tensor:
 
     Args:
         logits: ``(..., K)``, any floating type.
-        kind: 'gumbel' draws one class for every token from the teacher's distribution (hard
+        kind: 'gumbel' samples one class per token from the teacher's distribution (hard
             Gumbel-softmax of temperature 1, with torch's global generator); 'argmax' takes the
-            likeliest; 'soft' keeps the distribution.
+            most likely class; 'soft' keeps the distribution.
 
     Returns:
         Classes ``(...)`` int64, or for 'soft' probabilities ``(..., K)`` float32.
@@ -30,8 +30,8 @@ def token_labels(logits: Tensor, kind: str = 'gumbel') -> Tensor:
         return logits.float().softmax(-1)
     if kind != 'gumbel':
         raise InputError(f'token labels must be one of {", ".join(KINDS)}, not {kind!r}')
-    # The class that `F.gumbel_softmax(logits, tau=1, hard=True)` marks, with the same draws; the
-    # softmax there changes no order.
+    # Same class and same random draws as `F.gumbel_softmax(logits, tau=1, hard=True)`, without its
+    # softmax, which does not change the order.
     noise = -torch.empty_like(logits).exponential_().log()
     return (logits + noise).argmax(-1)
 
@@ -41,7 +41,7 @@ def token_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Ten
 
     Args:
         logits: ``(..., K)``.
-        labels: of `token_labels`; classes are smoothed to ``(1 - s) onehot + s / K``, soft labels
+        labels: from `token_labels`; classes are smoothed to ``(1 - s) onehot + s / K``, soft labels
             are not.
         smoothing: s.
     """

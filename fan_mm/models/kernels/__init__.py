@@ -1,9 +1,9 @@
 """Our own operators for GPUs, in PyTorch's dispatcher, with kernels that Triton compiles.
 
-Each operator has a file, its kernels another (`*_triton`), which is imported when it is first needed; on
-other devices, and where there is no Triton, the operators are PyTorch's formulas. As operators they are
-seen by fake tensors, `torch.compile` and `torch.export` as PyTorch's own are. Sums are float32 whatever
-the inputs are, and always in the same order.
+Each operator has one file, and its Triton kernels another (`*_triton`), imported on first use. On other
+devices, or without Triton, the operators fall back to PyTorch formulas. They are registered operators, so
+fake tensors, `torch.compile` and `torch.export` handle them like PyTorch's own. Sums are accumulated in
+float32 for any input type, and always in the same order.
 """
 
 from fan_mm.models.kernels.channel_gate import channel_similarity, softmax_over_tokens

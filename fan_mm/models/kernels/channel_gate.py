@@ -1,12 +1,12 @@
 r"""The similarity in the gate of the efficient channel attention (FAN paper Eq. 7, spec 3.3).
 
-With :math:`S = \sigma_n(u)` and :math:`P = \sigma_n(q)` the softmax over tokens, :math:`d` channels a head,
+With :math:`S = \sigma_n(u)` and :math:`P = \sigma_n(q)` the softmax over tokens, and :math:`d` channels per head,
 
 .. math:: \bar{k}_{nh} = \frac{1}{d} \sum_{c \in h} S_{nc}, \qquad s_c = \sum_n P_{nc} \, \bar{k}_{nh}.
 
-Written with PyTorch's operators it is some twenty kernels and a dozen maps of tokens, its gradient forty:
-on a GPU most of that time nothing is computed. Here the tokens are read twice, and nothing as large as
-they is written but the gradients,
+With PyTorch's operators this takes about twenty kernels and a dozen token-sized intermediates, and about
+forty kernels for the gradient; most of that time a GPU computes nothing. Here the tokens are read twice, and
+the only token-sized outputs are the gradients,
 
 .. math:: \dot{q}_{nc} = P_{nc} \, \dot{s}_c (\bar{k}_{nh} - s_c), \qquad
           \dot{u}_{nc} = S_{nc} \Big(\frac{\dot{k}_{nh}}{d} - \sum_m S_{mc} \frac{\dot{k}_{mh}}{d}\Big),
@@ -37,8 +37,8 @@ def channel_similarity(u: Tensor, q: Tensor, heads: int) -> Tensor:
 
     Args:
         u: tokens (B, N, C).
-        q: their queries (B, N, C).
-        heads: h, which divides C.
+        q: queries (B, N, C).
+        heads: h, a divisor of C.
 
     Returns:
         (B, C), float32, between 0 and 1.
@@ -63,7 +63,7 @@ class _ChannelSimilarity(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple:
         u, q, *outputs = ctx.saved_tensors
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            # a gradient of the gradient is wanted, which the formula has
+            # Only the formula supports double backward.
             similarity = _plain_similarity(u, q, ctx.heads)[0]
             return *differentiable_gradients(similarity, (u, q), gradient), None
         found = torch.ops.fan_mm.channel_similarity_gradients(gradient.contiguous(), u, q, *outputs)
@@ -72,8 +72,8 @@ class _ChannelSimilarity(torch.autograd.Function):
 
 def softmax_over_tokens(x: Tensor) -> Tensor:
     """Softmax over the tokens of (B, N, C), as (B, C, N)."""
-    # On a GPU, PyTorch gives a softmax along rows a block of threads, one along columns a single
-    # thread, which would walk through all tokens alone. On a CPU columns are fast as they are.
+    # On a GPU, PyTorch's softmax uses a block of threads per row but only one thread per column, which
+    # would process all tokens serially. On a CPU columns are fast enough.
     return x.transpose(1, 2).softmax(-1) if x.is_cuda else x.softmax(1).transpose(1, 2)
 
 
@@ -81,7 +81,7 @@ def _plain_similarity(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor,
     of_u, of_q = (softmax_over_tokens(x.float()).unflatten(1, (heads, -1)) for x in (u, q))
     prototypes = of_u.mean(2)
     similarity = torch.einsum('bhdn,bhn->bhd', of_q, prototypes).flatten(1)
-    unused = similarity.new_zeros((len(u), 4, u.shape[2]))  # statistics are the kernels' alone
+    unused = similarity.new_zeros((len(u), 4, u.shape[2]))  # only the kernels use the statistics
     return similarity, prototypes.transpose(1, 2).contiguous(), unused
 
 

@@ -1,7 +1,7 @@
 """Triton kernels of the channel attention's similarity and its gradients, on tokens (B, N, C).
 
-A program takes the channels of one head for some of the tokens. What is a sum over all tokens is left in
-parts, which the next kernel adds up as it begins.
+A program processes the channels of one head for some of the tokens. Sums over all tokens are written as
+partial sums, which the next kernel adds up first.
 """
 
 import functools
@@ -14,8 +14,8 @@ from torch import Tensor
 from fan_mm.models.kernels.launch import launch
 from fan_mm.models.kernels.library import parts_of, power_of_2
 
-TOKENS = 32  # of a step
-PROGRAMS = 512  # that the tokens are spread over, at least
+TOKENS = 32  # per step
+PROGRAMS = 512  # minimum number of programs that the tokens are distributed over
 MOST_PARTS = 32
 
 
@@ -198,7 +198,8 @@ def similarity(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor
         heads: h.
 
     Returns:
-        Similarity (B, C), prototypes (B, N, h), and (B, 4, C): largest of u and q, sums of u and q.
+        Similarity (B, C), prototypes (B, N, h), and statistics (B, 4, C): the maxima of u and q, then
+        the sums of u and q.
     """
     batch, tokens, channels = u.shape
     grid, numbers, constants = _plan(batch, tokens, channels, heads)
@@ -227,9 +228,9 @@ def gradients(
         gradient: of the similarity, (B, C).
         u: (B, N, C), contiguous.
         q: (B, N, C), contiguous.
-        similarity: this and the others as they were returned.
-        prototypes: see above.
-        statistics: see above.
+        similarity: as returned by `similarity`.
+        prototypes: as returned by `similarity`.
+        statistics: as returned by `similarity`.
 
     Returns:
         Gradients of u and q.

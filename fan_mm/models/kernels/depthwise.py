@@ -1,8 +1,8 @@
 """Depthwise convolutions on channels-last maps: what the tokens of FAN are in memory.
 
-cuDNN has such kernels for float16 alone, and PyTorch's own take contiguous maps, which costs two copies
-around every convolution; their gradient of the weight takes as long as an attention. A depthwise
-convolution does little arithmetic, so here each value is read from memory about once.
+cuDNN has channels-last kernels for float16 only, and PyTorch's own kernels need contiguous maps, which costs
+two copies per convolution; their weight gradient takes as long as an attention layer. A depthwise convolution
+is bound by memory, so these kernels read each value from memory about once.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ def depthwise_on_gpu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     Args:
         x: (B, C, H, W), fast if channels-last.
-        weight: (C, 1, k, k) with an odd k; its own type, autocast or not.
+        weight: (C, 1, k, k) with an odd k; not cast by autocast.
         bias: (C,).
 
     Returns:
@@ -50,7 +50,7 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple:
         x, weight, bias = ctx.saved_tensors
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            # a gradient of the gradient is wanted, which PyTorch's own operator has
+            # Only PyTorch's operator supports double backward.
             return _differentiable_gradients(gradient, x, weight)
         gradient = gradient.contiguous()
         of_x = of_weight = of_bias = None

@@ -1,11 +1,11 @@
 """Triton kernels of the depthwise convolution and its gradients, on maps (B, H, W, C).
 
-For the convolution a program computes a tile of positions for a block of channels. The k * k values that a
-position needs lie in tiles read just before, so all but the first come out of the cache.
+For the convolution, a program computes a tile of positions for a block of channels. Most of the k * k values
+that a position needs were just read for its neighbours, so they come from the cache.
 
-For the weight's gradient a program goes along the rows of a tile. At each position it reads a column of the
-input's window, as high as the kernel, and multiplies it by the last k gradients, which it still has: two
-reads for k * k products.
+For the weight gradient, a program moves along the rows of a tile. At each position it reads one column of the
+input window, as high as the kernel, and multiplies it by the last k output gradients, which it still holds in
+registers: two reads for k * k products.
 """
 
 import torch
@@ -16,14 +16,14 @@ from torch import Tensor
 from fan_mm.models.kernels.launch import launch
 from fan_mm.models.kernels.library import parts_of, power_of_2
 
-# As measured on an H200, docs/performance.md
-TILE = 2, 8, 128  # rows, columns and channels of a program
-SUMMED_TILES = {  # of a program that sums gradients, and its warps; for kernels wider than 3
+# Fastest on an H200, see docs/performance.md
+TILE = 2, 8, 128  # rows, columns and channels per program
+SUMMED_TILES = {  # tile and warps of a program that sums gradients, for kernels wider than 3
     False: (4, 32, 256, 4),
     True: (8, 32, 64, 4),
 }
 
-MOST_PARTS = 2**16 - 1  # that a grid holds along its second axis
+MOST_PARTS = 2**16 - 1  # CUDA's limit for the second axis of a grid
 
 
 @triton.jit(do_not_specialize=['height', 'width'])
@@ -66,10 +66,10 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tens
         x: (B, H, W, C), contiguous.
         weight: (C, 1, k, k), contiguous, with an odd k.
         bias: (C,) or None.
-        flip: turn the kernel by 180 degrees, as the gradient of the input does.
+        flip: rotate the kernel by 180 degrees, for the gradient of the input.
 
     Returns:
-        (B, H, W, C) of the type of ``x``.
+        (B, H, W, C) with the type of ``x``.
     """
     batch, height, width, channels = x.shape
     rows, columns, depth = TILE
@@ -108,7 +108,7 @@ def _gradients(
         recent = (none,) * K
         for column in range(left - K // 2, end + K // 2):
             newest = column + K // 2
-            # the same in all rows of the window, so that no value goes from thread to thread
+            # Broadcast over all rows of the window, so that threads exchange no values.
             at = image + (row * width + newest) * C + c + down * 0
             g = tl.load(gradient + at, mask=known & (newest < end), other=0.0).to(tl.float32)
             of_all += g
@@ -116,7 +116,7 @@ def _gradients(
             at = image + (y * width + column) * C + c
             there = (column >= 0) & (column < width)
             value = tl.load(x + at, mask=inside & there, other=0.0).to(tl.float32)
-            added = ()  # the first column of taps meets the newest
+            added = ()  # the first column of taps belongs to the newest gradient
             for along in tl.static_range(K):
                 added += (total[along] + value * recent[along],)
             total = added
@@ -129,12 +129,12 @@ def _gradients(
 def gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of the weight and the bias.
 
-    What the programs found is added up afterwards, so the order of all sums is fixed.
+    The programs' partial sums are added up afterwards, without atomics, so the result is deterministic.
 
     Args:
         gradient: of the output, (B, H, W, C), contiguous.
         x: the input, (B, H, W, C), contiguous.
-        weight: (C, 1, k, k) with an odd k, of which only the shape counts.
+        weight: (C, 1, k, k) with an odd k; only its shape is used.
 
     Returns:
         (C, 1, k, k) and (C,), float32.

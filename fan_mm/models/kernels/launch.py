@@ -1,8 +1,8 @@
 """Launching Triton's kernels in less of Python's time than Triton takes for it.
 
-``kernel[grid](...)`` binds every argument and looks up by a text of all types and options which machine code
-fits. Here the types are the key, which takes 9 us less of the 34 for an operator of one kernel
-(docs/performance.md); a training step launches some three hundred.
+``kernel[grid](...)`` binds every argument and looks up the compiled kernel by a string of all types and
+options. Here the types themselves are the key, which saves 9 of the 34 us of an operator with one kernel
+(docs/performance.md); a training step launches about three hundred.
 """
 
 from typing import Any
@@ -11,10 +11,10 @@ import torch
 import triton
 from torch import Tensor
 
-# Bytes, as all memory that PyTorch allocates; where a view begins elsewhere Triton finds other machine code
+# Bytes. PyTorch allocates memory with this alignment; for views without it, Triton compiles other machine code.
 ALIGNED = 16
-# Older ones take the arguments without constants; for AMD the machine code depends on whether a tensor has more
-# than 2 GiB, too. A kernel that runs in the interpreter is no machine code.
+# Older versions of Triton pass arguments without the constants; on AMD the machine code also depends on whether a
+# tensor is larger than 2 GiB. Kernels in the interpreter have no machine code.
 BY_TYPES = (
     tuple(int(part) for part in triton.__version__.split('.')[:2]) >= (3, 3)
     and torch.version.hip is None
@@ -26,15 +26,15 @@ def launch(kernel: Any, grid: tuple[int, int, int], *args: Any, **options: Any) 
     """``kernel[grid](*args, **options)`` on the GPU of the first argument.
 
     Args:
-        kernel: made by ``triton.jit`` with ``do_not_specialize`` for all its numbers: otherwise the machine
+        kernel: made by ``triton.jit`` with ``do_not_specialize`` for all its numbers; otherwise the machine
             code would depend on their values.
-        grid: programs along three axes.
+        grid: number of programs along three axes.
         args: a tensor, then tensors, numbers below 2^31 and None, in the order of the kernel's parameters.
-        options: the constants, in the order of the parameters behind these, and at last ``num_warps``.
+        options: the kernel's remaining parameters, its constants, in order, and ``num_warps`` last.
     """
     device = args[0].device
     if device.type == 'cuda' and device.index != torch.cuda.current_device():
-        with torch.cuda.device(device):  # where Triton launches
+        with torch.cuda.device(device):  # Triton launches on the current device
             launch(kernel, grid, *args, **options)
         return
     key = [kernel.fn, device, *options.values()]

@@ -1,8 +1,8 @@
 r"""LayerNorm that reads and writes each value once, whatever types its input and output have.
 
-Under autocast PyTorch's LayerNorm computes in float32: what comes from a convolution is cast before it, what
-goes to a product after it, 14 to 20 bytes for a value where 4 to 8 do. Weight and bias may differ between
-samples: then they hold a gate.
+Under autocast, PyTorch's LayerNorm runs in float32: the output of a convolution is cast before it, and the input
+of a matrix product after it, which moves 14 to 20 bytes per value where 4 to 8 suffice. Weight and bias may
+differ between samples, which is used to apply a gate.
 
 With :math:`\hat{x}` of mean 0 and variance 1, :math:`\hat{x} = (x - \mu) r`, :math:`y = w \hat{x} + b`, and
 :math:`g = w \dot{y}`,
@@ -41,8 +41,8 @@ def layer_norm_on_gpu(
 
     Args:
         x: (B, ..., C).
-        weight: (C,), or (B, C) for each sample its own.
-        bias: the same.
+        weight: (C,), or (B, C) for one per sample.
+        bias: (C,), or (B, C) for one per sample.
         eps: added to the variance, whose divisor is C.
         dtype: of the output.
 
@@ -70,7 +70,7 @@ class _LayerNorm(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple:
         x, weight, bias = inputs = ctx.saved_tensors
         if torch.is_grad_enabled():
-            # a gradient of the gradient is wanted, which the formula has
+            # Only the formula supports double backward.
             out = _plain(x, weight, bias, ctx.eps, ctx.dtype)
             return *differentiable_gradients(out, inputs, gradient), None, None
         of_x, of_weight, of_bias = torch.ops.fan_mm.layer_norm_gradients(

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 LIBRARY = torch.library.Library('fan_mm', 'DEF')
-MANY = 2**23  # values from which on the GPU, not Python, is what one waits for: docs/performance.md
+MANY = 2**23  # values above which GPU time, not Python overhead, dominates: docs/performance.md
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def has_kernels(x: Tensor) -> bool:
     """Whether the operators support ``x``: on a GPU, with 32 or 16 bits.
 
-    A graph that leaves for another program keeps to PyTorch's own, and so does what torch.func transforms.
+    Graphs exported for other programs and functions transformed by torch.func use PyTorch's operators.
     """
     leaves = torch.jit.is_tracing() or torch.compiler.is_exporting()
     return x.is_cuda and x.dtype in TYPES and not leaves and not _transformed()
@@ -31,7 +31,7 @@ def _transformed() -> bool:
 def fuses(x: Tensor) -> bool:
     """Whether to take the operators that only save passes over memory, not needed by a compiler.
 
-    For smaller inputs the GPU waits for Python, for which they take longer than PyTorch's.
+    For smaller inputs the GPU waits for Python, and these operators have more overhead than PyTorch's.
     """
     return has_kernels(x) and not torch.compiler.is_compiling() and x.numel() >= MANY
 
@@ -49,9 +49,9 @@ def implement(operator: str, plain: Callable, shapes: Callable, kernels: str) ->
 
     Args:
         operator: its name.
-        plain: with PyTorch's operators, for any device.
-        shapes: the outputs' shapes and types alone.
-        kernels: with Triton, ``module:function`` beside this module, imported when first needed.
+        plain: implementation with PyTorch's operators, for any device.
+        shapes: implementation for fake tensors: the outputs' shapes and types.
+        kernels: implementation with Triton, ``module:function`` next to this module, imported on first use.
     """
 
     def on_gpu(*inputs: Any) -> Any:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fan_mm.models.kernels.library import parts_of, power_of_2
 
-VALUES = 1024  # of a step
-PROGRAMS = 1024  # that rows are spread over where they are summed, at most
+VALUES = 1024  # per step
+PROGRAMS = 1024  # maximum number of programs that rows are distributed over when they are summed
 WARPS = 2
 
 

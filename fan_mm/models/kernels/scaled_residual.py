@@ -1,7 +1,7 @@
 """A residual sum with layer scale, ``x + factor * branch``, read and written once.
 
-With PyTorch's ``addcmul`` under autocast the branch is cast first, 18 bytes for a value in the place of 10, and
-the gradients are five kernels.
+With PyTorch's ``addcmul`` under autocast the branch is cast first, which moves 18 bytes per value instead of 10,
+and the gradients take five kernels.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ def scaled_residual_on_gpu(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
 
     Args:
         x: (B, ..., C).
-        factor: (C,), or (B, C) for each sample its own.
+        factor: (C,), or (B, C) for one per sample.
         branch: (B, ..., C).
 
     Returns:
@@ -52,7 +52,7 @@ class _ScaledResidual(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple:
         factor, branch = ctx.saved_tensors
         if torch.is_grad_enabled():
-            # a gradient of the gradient is wanted, which the formula has
+            # Only the formula supports double backward.
             scaled = beside(factor, branch) * branch
             return gradient, *differentiable_gradients(scaled, (factor, branch), gradient)
         of_branch, of_factor = torch.ops.fan_mm.scaled_residual_gradients(

@@ -10,9 +10,9 @@ from torch.utils.checkpoint import checkpoint as _checkpoint
 
 
 class _RunningStatisticsUntouched:
-    """Within this context a module's batch norms do not count the batch they see.
+    """Context in which a module's batch norms do not update their running statistics.
 
-    They still do the same operations: recomputation must save as many tensors as the first pass.
+    They still run the same operations, because recomputation must save as many tensors as the first pass.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -22,7 +22,7 @@ class _RunningStatisticsUntouched:
     def __enter__(self) -> None:
         for norm, _, count in self.norms:
             norm.momentum = 0.0
-            # a copy to count in: without any, SyncBN refuses to run
+            # A copy rather than None: SyncBN needs a counter.
             norm.num_batches_tracked = None if count is None else count.clone()
 
     def __exit__(self, *_: object) -> None:
@@ -37,7 +37,7 @@ def checkpoint(module: nn.Module, *args: Any) -> Any:
     """
     if not torch.is_grad_enabled():
         return module(*args)
-    if torch.compiler.is_compiling():  # which updates statistics once, and takes no contexts
+    if torch.compiler.is_compiling():  # updates statistics only once, and does not support contexts
         return _checkpoint(module, *args, use_reentrant=False)
 
     def contexts() -> tuple:

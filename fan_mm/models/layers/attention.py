@@ -8,15 +8,15 @@ from fan_mm.models.layers.cpu_inference import writes_in_place
 from fan_mm.models.layers.linear import pointwise, prefers_onednn
 
 SCORES = 2**21  # attention scores held at once (8 MB)
-MANY_TOKENS = 1024  # fewer do not pay for the detour
+MANY_TOKENS = 1024  # below this, blocks are not faster
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """``softmax(q @ k.T / sqrt(d)) @ v`` in memory that grows with N, not N².
 
-    PyTorch's fused kernel, which on a CPU multiplies through MKL; for inference over many tokens
-    there, blocks of queries multiplied through oneDNN are faster (see `pointwise`). Not in bfloat16: the blocks
-    would round the scores, which the fused kernel keeps in float32.
+    Uses PyTorch's fused kernel, which on a CPU multiplies with MKL. For CPU inference over many tokens, blocks of
+    queries multiplied with oneDNN are faster (see `pointwise`), except in bfloat16, where the blocks would round
+    the scores that the fused kernel keeps in float32.
 
     Args:
         q: (B, h, N, d).
@@ -24,7 +24,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         v: (B, h, N, d).
 
     Returns:
-        (B, h, N, d), whose transposition to (B, N, h, d) is contiguous.
+        (B, h, N, d); its transpose to (B, N, h, d) is contiguous.
     """
     batch, heads, tokens, width = q.shape
     onednn = writes_in_place(q) and prefers_onednn(q) and q.dtype == torch.float32

@@ -1,7 +1,7 @@
 """The channel attentions: efficient (FAN paper Eq. 7), squeeze-excite (Table 6), full (Eq. 6).
 
-All three take normalised tokens and their grid and are followed by no output projection. Where
-the paper's Eq. 7 and the released models differ, this is the released models' form (spec 3.3).
+All three take normalised tokens and their grid, and none has an output projection. Where the
+paper's Eq. 7 and the released models differ, the released models are followed (spec 3.3).
 """
 
 import torch
@@ -17,7 +17,7 @@ from fan_mm.models.layers.mlp import ConvMlp
 class EfficientChannelAttention(nn.Module):
     r"""ECA: every channel of an MLP's output is scaled by one gate per sample.
 
-    With heads that split the channels, :math:`\sigma_n` the softmax over tokens and
+    With the channels split into heads, :math:`\sigma_n` the softmax over tokens and
     :math:`\bar{k}_h = \mathrm{mean}_{c \in h}\,\sigma_n(u)_c` the token prototype of a head,
 
     .. math:: \mathrm{gate}_c = t_h \, \mathrm{sigmoid}\Big(\sum_n \sigma_n(W_Q u)_{nc}\,

@@ -37,15 +37,15 @@ class ClassAttention(nn.Module):
 class ClassAttentionBlock(nn.Module):
     """Class attention and an MLP on the class token, with XCiT's side effects on patch tokens.
 
-    Patch tokens ``t`` see neither the class token nor the MLP; they become
-    ``2 * norm2(t + gamma1 * norm1(t))``. A dense model needs only that (`forward_patches`).
+    Patch tokens ``t`` depend on neither the class token nor the MLP; they become
+    ``2 * norm2(t + gamma1 * norm1(t))``. Dense models need only that (`forward_patches`).
 
     Args:
         dim: channels C.
         num_heads: heads.
         hidden_dim: hidden channels of the MLP.
-        class_token: False leaves out the parts that only the class token needs (attention, MLP
-            and gamma2); then only `forward_patches` can be called.
+        class_token: False omits the modules that only the class token needs (attention, MLP and
+            gamma2); only `forward_patches` can then be called.
         tokens_norm: normalise all tokens with norm2, as in every FAN, or only the class token.
     """
 

@@ -1,7 +1,7 @@
 """The convolutional stem of FAN-Hybrid: two ConvNeXt stages and a patch convolution (spec 2.2).
 
-Between its convolutions everything is channel-last, (B, H, W, C), and the convolutions run on the
-channels-last view of it.
+Tensors between the convolutions have the shape (B, H, W, C); the convolutions run on channels-last
+views of them.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def _conv(conv: nn.Module, x: Tensor) -> Tensor:
 
 
 class PointwiseConv(StemConv2d):
-    """A 1x1 convolution (its weight is 4-D) applied to channel-last tensors as a matrix product."""
+    """A 1x1 convolution (with a 4-D weight) applied to channels-last tensors as a matrix product."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 1)
@@ -53,7 +53,7 @@ class PointwiseMlp(nn.Module):
 class ConvNeXtBlock(nn.Module):
     """``x + gamma * mlp(norm(conv_dw(x)))`` with a 7x7 depthwise convolution.
 
-    Behind the convolution no position sees another, so a CPU takes some rows at a time.
+    After the convolution all positions are independent, so a CPU processes a few rows at a time.
 
     Args:
         channels: C.
@@ -137,8 +137,8 @@ class ConvNeXtStem(nn.Module):
     Args:
         channels: channels of each stage.
         depths: blocks of each stage.
-        unbiased_norm: divide the variance of every norm but the first by C-1, as the released
-            models were trained; False divides by C everywhere.
+        unbiased_norm: divide the variance of every norm but the first by C-1, as in the training of
+            the released models; False divides by C everywhere.
         with_cp: recompute blocks in the backward pass.
     """
 
@@ -166,7 +166,7 @@ class ConvNeXtStem(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map images (B, 3, H, W) to one (B, H', W', C) tensor per stage."""
         conv, norm = self.stem
-        # Made channels-last here, where the copy is smallest, and kept so.
+        # Convert to channels-last here, where the copy is smallest; later layers keep the layout.
         x = norm(_conv(conv, images.permute(0, 2, 3, 1).contiguous()))
         outputs = []
         for stage in self.stages:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fan_mm.models.kernels import depthwise_on_gpu, has_kernels
 from fan_mm.models.layers.cpu_inference import eager_on_cpu
 
-FAST = 3  # columns; for the gradient of wider depthwise weights oneDNN has no kernel of its own
+FAST = 3  # columns; oneDNN has no depthwise kernel for the gradient of wider weights
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -23,8 +23,8 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     if has_kernels(x):
         return depthwise_on_gpu(x, weight, bias)
-    # For a channels-last input the weight's gradient has strides of its own where the size is 1;
-    # the detour over two dimensions brings back the weight's, else DDP warns of slow gradients.
+    # With a channels-last input, the weight's gradient gets other strides in its dimension of size 1,
+    # and DDP warns about slow gradients. Flattening and viewing restores the weight's strides.
     weight = weight.flatten(1).view(weight.shape)
     if weight.shape[-1] > FAST and _trains_on_cpu(x, weight):
         return _WideDepthwise.apply(x, weight, bias)
@@ -44,8 +44,8 @@ def _trains_on_cpu(x: Tensor, weight: Tensor) -> bool:
 class _WideDepthwise(torch.autograd.Function):
     """Depthwise convolution whose weight gets its gradient a few columns at a time.
 
-    For kernels wider than three oneDNN takes a kernel made for dense groups, which multiplies mostly
-    zeros: the gradient of a 7x7 weight then takes twenty times as long as the convolution.
+    For kernels wider than three, oneDNN uses an implementation for dense groups, which multiplies
+    mostly zeros: the gradient of a 7x7 weight then takes twenty times as long as the convolution.
     """
 
     @staticmethod
@@ -80,9 +80,9 @@ def _gradient(
 def _weight_gradient(gradient: Tensor, x: Tensor, size: int) -> Tensor:
     """Gradient (C, 1, k, k) of a depthwise kernel wider than `FAST`.
 
-    Three columns of the kernel, from the j-th on, see the input shifted by j. With k - 1 zeros
-    between its rows the shifted input is the same memory read from j pixels further on: what slips
-    into the next row meets the zeros that the output's gradient gets there.
+    Three columns of the kernel, starting with the j-th, see the input shifted by j. With k - 1 zeros
+    between its rows, the shifted input is the same memory with an offset of j pixels: values that
+    wrap into the next row are multiplied by zeros, with which the output's gradient is padded.
 
     Args:
         gradient: of the output, (B, C, H, W).

@@ -1,15 +1,15 @@
 """On a CPU, wide hidden layers are computed in parts that fit the cache.
 
-A hidden tensor has four times the channels of what it comes from and goes to. Held whole, it costs
-more time in page faults and cache misses than in arithmetic, and the memory besides. A GPU or a
-compiler wants the whole at once, so there the layers are plain.
+A hidden tensor has four times the channels of the layer's input and output. Computed at once, it costs
+more time in page faults and cache misses than in arithmetic, and more memory. GPUs and compilers are
+faster with whole tensors, so there the layers are plain.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PART_SIZE = 2**20  # values of a hidden tensor that are computed at once (4 MB)
+PART_SIZE = 2**20  # values of a hidden tensor computed at once (4 MB)
 
 
 def eager_on_cpu(x: Tensor) -> bool:

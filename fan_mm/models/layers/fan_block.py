@@ -24,8 +24,8 @@ class FANBlock(nn.Module):
         norm_cfg: mmcv config of the batch norm inside the MLP.
         channel_attention: 'eca', 'se' or 'csa'.
         drop_path: probability that a sample skips a branch.
-        downsample_dim: channels of the tokens after the `downsample` module of this block (applied
-            by the caller, FAN-XLarge); None for no downsampling.
+        downsample_dim: output channels of this block's `downsample` module (FAN-XLarge), which the
+            caller applies; None for no downsampling.
         token_pooling: number of scales of the token-aware average pooling before the token mixing;
             None for no pooling.
     """

@@ -16,15 +16,15 @@ class ChannelLayerNorm(nn.LayerNorm):
     .. math:: \frac{x-\mu}{\sqrt{\sigma^2_{C-1} + \epsilon}}
               = \sqrt{s}\,\frac{x-\mu}{\sqrt{\sigma^2_{C} + s\,\epsilon}},
 
-    so the fused kernel computes it with a scaled weight and epsilon.
+    so the fused kernel with a scaled weight and epsilon computes it.
 
     Args:
         channels: C.
         eps: added to the variance.
         unbiased: True divides the variance by C-1, False by C.
-        before_product: what follows takes the output in autocast's type, too: products, for which autocast
-            casts it, a gate's softmax, a residual sum. So a kernel of ours may write that type at once,
-            where PyTorch leaves float32.
+        before_product: every user of the output accepts autocast's type: matrix products, for which
+            autocast would cast it, a gate's softmax, a residual sum. Our kernels then write that type
+            directly, while PyTorch's LayerNorm returns float32.
     """
 
     def __init__(

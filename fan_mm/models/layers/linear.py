@@ -10,7 +10,7 @@ from fan_mm.models.layers.cpu_inference import eager_on_cpu
 def prefers_onednn(x: Tensor) -> bool:
     """Whether products with ``x`` shall go through oneDNN: on a CPU, eager, with several threads.
 
-    With a single thread PyTorch itself sends 1x1 convolutions elsewhere.
+    With a single thread, PyTorch does not use oneDNN for 1x1 convolutions.
     """
     return eager_on_cpu(x) and torch.get_num_threads() > 1
 
@@ -18,10 +18,10 @@ def prefers_onednn(x: Tensor) -> bool:
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x @ weight.T + bias`` on the last axis, by the faster library of the device.
 
-    On a CPU a matrix product goes to MKL, which leaves AVX-512 alone on processors that are not
-    Intel's, and adds the bias in a pass of its own; the same product as a 1x1 convolution goes to
-    oneDNN, which does neither (up to 2.3 times faster on an AMD EPYC). Exported and compiled
-    graphs keep the plain product.
+    On a CPU, PyTorch computes matrix products with MKL, which does not use AVX-512 on non-Intel
+    processors and adds the bias in a separate pass. As a 1x1 convolution the same product is
+    computed by oneDNN, which has neither drawback (up to 2.3 times faster on an AMD EPYC). Exported
+    and compiled graphs keep the plain product.
 
     Args:
         x: (..., C), contiguous.

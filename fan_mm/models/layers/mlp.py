@@ -33,7 +33,7 @@ class Mlp(nn.Module):
 class DWConv(nn.Module):
     """Depthwise 3x3 convolution, GELU, batch norm, depthwise 3x3 convolution, on tokens.
 
-    Tokens (B, N, C) are a channels-last map already: the convolutions run on a view of them.
+    Tokens (B, N, C) are already a channels-last map in memory, so the convolutions run on a view.
 
     Args:
         dim: channels C.
@@ -50,10 +50,10 @@ class DWConv(nn.Module):
         """Map tokens (B, N, C) on a grid (H, W), N = H * W, to (B, N, C).
 
         Args:
-            tokens: see above.
-            grid: see above.
-            gamma: a factor (C,) for the output. It scales conv2, which has few weights, rather
-                than the tokens, which are many.
+            tokens: (B, N, C).
+            grid: rows and columns of the tokens.
+            gamma: a factor (C,) for the output. It is folded into conv2, whose weights are far
+                fewer than the tokens.
         """
         x = depthwise(as_map(tokens, grid), self.conv1.weight, self.conv1.bias)
         x = self.bn(F.gelu(x))
@@ -67,13 +67,13 @@ class DWConv(nn.Module):
 class ConvMlp(nn.Module):
     """The value branch of channel attention: ``fc2(a + gamma * DWConv(a))`` with ``a = fc1(x)``.
 
-    There is no activation between the two Linears other than the one inside `DWConv`.
+    The only activation between the two linear layers is the one inside `DWConv`.
 
     Args:
         dim: input and output channels C.
         hidden_dim: channels in between.
         norm_cfg: mmcv config of the batch norm inside `DWConv`.
-        identity: False drops the ``a +`` (the classification FAN-Swin, spec section 6).
+        identity: False omits the ``a +`` (the classification FAN-Swin, spec section 6).
     """
 
     def __init__(self, dim: int, hidden_dim: int, norm_cfg: dict, identity: bool = True) -> None:
@@ -98,7 +98,7 @@ class ConvMlp(nn.Module):
         tokens = cast_once(tokens)
         scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
         shift = bn.bias - bn.running_mean * scale
-        # of the tokens' type: a sum of several types is slow
+        # Cast to the tokens' type: a sum of mixed types is slow.
         scale, shift, gamma, out = (
             x.to(tokens.dtype) for x in (scale, shift, self.gamma, self.fc2.bias)
         )

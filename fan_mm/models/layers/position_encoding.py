@@ -13,7 +13,7 @@ def fourier_code(length: int, paired: bool, device: torch.device | None = None) 
         length: rows or columns of the grid.
         paired: channels 2j and 2j+1 share one frequency (classification models); False gives each
             channel its own (the official segmentation and detection code).
-        device: where to compute: a copy from elsewhere would make a GPU wait.
+        device: where to compute the code; copying it from the CPU would synchronise with the GPU.
 
     Returns:
         (length, 32) float32: even channels are sines, odd ones cosines.
@@ -29,8 +29,8 @@ def fourier_code(length: int, paired: bool, device: torch.device | None = None) 
 class FourierPositionEncoding(nn.Module):
     """Fourier code of row and column, 32 channels each, projected to the width of the tokens.
 
-    The projection is linear, so the code of a token is the sum of a row vector and a column
-    vector: H + W vectors are projected, not H * W.
+    The projection is linear, so the encoding of a token is the sum of a row vector and a column
+    vector: only H + W vectors are projected, not H * W.
 
     Args:
         dim: channels C of the tokens.
@@ -50,8 +50,8 @@ class FourierPositionEncoding(nn.Module):
             fourier_code(length, self.paired_frequencies, weight.device).to(weight.dtype)
             for length in grid
         )
-        # Products and sums, no matrix products: autocast would round positions to half precision.
-        # The axis is kept at first: OpenVINO 2026.4 would add the bias to wrong channels, in silence.
+        # Elementwise products and sums: autocast would round the positions in a matrix product to half
+        # precision. keepdim and squeeze: without them, OpenVINO 2026.4 silently adds the bias to wrong channels.
         rows = (height[:, None] * weight[:, :32]).sum(-1, keepdim=True).squeeze(-1) + bias
         columns = (width[:, None] * weight[:, 32:]).sum(-1)
         return (rows[:, None] + columns).flatten(0, 1).unsqueeze(0)

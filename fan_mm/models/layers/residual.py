@@ -1,7 +1,7 @@
 """Residual branches with layer scale and drop path (stochastic depth), spec 3.1 and 9.
 
-Both are factors, of the channels and of the samples. Multiplied with each other first, they are few
-values; applied to the branch one after the other, every step reads and writes all tokens again.
+Layer scale is a factor per channel, drop path one per sample. Their product is small; applying them to
+the branch one after the other would read and write all tokens twice.
 """
 
 import functools
@@ -21,15 +21,15 @@ def residual(
     Args:
         tokens: (B, N, C).
         branch: (B, N, C).
-        drop_path: which samples skip the branch while training.
-        gamma: the layer scale (C,); None for a branch without.
+        drop_path: drop path, which makes samples skip the branch in training.
+        gamma: the layer scale (C,); None for none.
 
     Returns:
         (B, N, C).
     """
     if not (drop_path.training and drop_path.drop_prob):
         return tokens + branch if gamma is None else scaled_residual(tokens, gamma, branch)
-    # in float32 whatever autocast does: with 8 bits the random numbers would miss the probability
+    # Always in float32: with the 8 significant bits of bfloat16, random numbers would miss the probability.
     kept = drop_path(torch.ones(len(tokens), 1, 1, device=tokens.device)).flatten(1)
     kept = kept.to(tokens.dtype)
     if gamma is None:
@@ -42,7 +42,7 @@ def scaled_residual(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
 
     Args:
         x: (B, ..., C).
-        factor: (C,), or (B, C) for each sample its own.
+        factor: (C,), or (B, C) for one per sample.
         branch: (B, ..., C).
 
     Returns:

@@ -20,18 +20,18 @@ def as_tokens(x: Tensor) -> Tensor:
 def contiguous_map(x: Tensor) -> Tensor:
     """Copy a channel-last map (B, H, W, C) to (B, C, H, W), contiguous.
 
-    For what leaves a backbone: mmcv's operators (RoIAlign) silently misread a channels-last map.
+    Used for a backbone's outputs, because mmcv's operators (RoIAlign) silently misread channels-last maps.
     """
-    if x.requires_grad and not torch.jit.is_tracing():  # which cannot save functions in Python
+    if x.requires_grad and not torch.jit.is_tracing():  # tracing cannot save Python functions
         return _ContiguousMap.apply(x)
     return x.permute(0, 3, 1, 2).contiguous()
 
 
 class _ContiguousMap(torch.autograd.Function):
-    """The copy, with a gradient that is laid out as tokens are.
+    """A contiguous copy whose gradient has the memory layout of tokens.
 
-    Otherwise the gradient would stay a transposed view, and so would, through all residual sums, every
-    gradient of tokens behind it: each of their sums and products would read memory with large strides.
+    Otherwise the gradient would be a transposed view, and through the residual connections so would the
+    gradients of all earlier tokens: their sums and products would read memory with large strides.
     """
 
     @staticmethod
@@ -50,8 +50,8 @@ class _ContiguousMap(torch.autograd.Function):
 def padding(size: Sequence[int], multiple: int) -> tuple[int, int]:
     """Rows and columns that a map (H, W) lacks to multiples of a number.
 
-    The whole multiples come first: so an exporter sees that they are some, where ``-size % multiple``
-    leaves it a proof that takes minutes.
+    The formula computes the next multiple first, so that an exporter knows that the padded size is one;
+    with ``-size % multiple`` it would need minutes to prove it.
     """
     height, width = ((length + multiple - 1) // multiple * multiple for length in size)
     return height - size[0], width - size[1]

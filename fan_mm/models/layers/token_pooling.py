@@ -16,8 +16,8 @@ class TokenPooling(nn.Module):
     .. math:: \mathrm{TAP}(x) = \sum_{d=0}^{K-1} \pi_d \odot P_d(x), \qquad
               \pi = \mathrm{softmax}_d(\mathrm{conv}(\mathrm{BN}(\mathrm{conv}(x)))).
 
-    Tokens outside the grid count as 0. A mean is computed as a depthwise convolution with a constant
-    kernel, so no intermediate is nine times as large as the tokens.
+    Tokens outside the grid count as 0. The mean is a depthwise convolution with a constant kernel,
+    which avoids an intermediate nine times as large as the tokens.
 
     Args:
         dim: channels C.
@@ -30,7 +30,7 @@ class TokenPooling(nn.Module):
         self.scales = scales
         self.predictor = nn.Sequential(
             nn.Conv2d(dim, scales, 3, padding=1, bias=False),
-            nn.BatchNorm2d(scales),  # a plain one in the official dense models, too
+            nn.BatchNorm2d(scales),  # plain batch norm, also in the official dense models
             nn.Conv2d(scales, scales, 3, padding=1, bias=False),
         )
 
@@ -42,7 +42,7 @@ class TokenPooling(nn.Module):
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
         x = as_map(tokens, grid)
         if x.is_cuda:
-            # PyTorch's depthwise kernels, the only ones with dilation, are for contiguous maps
+            # Only PyTorch's depthwise kernels support dilation, and they need contiguous maps.
             x = x.contiguous()
         kernel = x.new_full((self.dim, 1, 3, 3), 1 / 9)
         token, *others = self.weights(x).split(1, dim=1)

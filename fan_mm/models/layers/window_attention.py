@@ -29,15 +29,16 @@ def shift_mask(height: int, width: int, window: int, shift: int | Tensor, like: 
         width: columns of the grid, a multiple of the window.
         window: side of a window.
         shift: rows and columns by which the grid was rolled, less than a window; 0 masks nothing.
-        like: the mask's device and type. It is made there: a copy would make a GPU wait.
+        like: a tensor with the mask's device and type. The mask is created on that device, because
+            copying it would synchronise with the GPU.
 
     Returns:
-        (windows, window², window²): 0 within one part of the image, -100 across parts.
+        (windows, window², window²): 0 within one region of the image, -100 across regions.
     """
 
     def along(
         length: int,
-    ) -> Tensor:  # 0, and in the last window 1 and 2: before and after the seam
+    ) -> Tensor:  # region indices: 0; in the last window 1 and 2, before and after the seam
         position = torch.arange(length, device=like.device)
         return (position >= length - window).int() + (position >= length - shift)
 
@@ -50,9 +51,9 @@ def shift_mask(height: int, width: int, window: int, shift: int | Tensor, like: 
 def in_portable_graph() -> bool:
     """Whether the operations are recorded, once, into a graph that other sizes will run through.
 
-    `torch.compile` is not meant: it guards what Python decides, and compiles again.
+    Not true for `torch.compile`, which guards decisions made in Python and recompiles.
     """
-    # before is_exporting (torch 2.7) nothing tells an export from a compilation, in which it is True, too
+    # Before torch 2.7 (is_exporting) an export cannot be told from a compilation: True for both.
     is_exporting = getattr(torch.compiler, 'is_exporting', None)
     if is_exporting is None:
         return torch.jit.is_tracing() or torch.compiler.is_compiling()
@@ -64,7 +65,7 @@ def roll(x: Tensor, shift: int | Tensor) -> Tensor:
     if not isinstance(shift, Tensor):
         return x.roll((-shift, -shift), (1, 2))
     rows, columns = (torch.arange(n, device=x.device) for n in x.shape[1:3])
-    # the lengths as tensors: the exporter to ONNX knows no remainder by a length
+    # Lengths as tensors: the ONNX exporter does not support a remainder by a symbolic length.
     rows, columns = ((i + shift) % (i[-1:] + 1) for i in (rows, columns))
     return x.index_select(1, rows).index_select(2, columns)
 
@@ -72,8 +73,8 @@ def roll(x: Tensor, shift: int | Tensor) -> Tensor:
 class WindowAttention(nn.Module):
     """Multi-head self-attention in windows of a map, with a learned bias per relative position.
 
-    The map is zero-padded at the right and bottom to whole windows; the padding takes part in
-    the attention, as in the official code.
+    The map is zero-padded at the right and bottom to whole windows. The padding is not masked in the
+    attention, as in the official models.
 
     Args:
         dim: channels C.
@@ -127,7 +128,7 @@ class WindowAttention(nn.Module):
         batch, height, width, channels = x.shape
         window, heads = self.window, self.num_heads
         rows, columns = height // window, width // window
-        # (B, windows * heads, window², d): as one axis, windows and heads share one mask that
+        # (B, windows * heads, window², d): with windows and heads in one axis, a single mask
         # broadcasts over the batch.
         q, k, v = (
             self.qkv(x)

@@ -5,9 +5,10 @@ keeping what exceeds ``threshold / N`` (the rest becomes 0),
 
 .. math:: L = \frac{1}{N} \sum_i \cos(M(\bar{a}), M(A_i)),
 
-which falls as queries attend to different tokens. A cosine is a product of directions, so of the
-queries L needs only the sum of :math:`M(A_i) / |M(A_i)|`. One pass over blocks of queries makes that
-and :math:`\bar{a}`, a second one, in the backward pass, the gradients; the N x N matrix never exists.
+which decreases as queries attend to different tokens. A cosine is the product of two unit vectors, so L
+depends on the queries only through the sum of :math:`M(A_i) / |M(A_i)|`. One pass over blocks of queries
+computes that sum and :math:`\bar{a}`; a second one, in the backward pass, computes the gradients. The
+N x N matrix is never stored.
 """
 
 import math
@@ -23,18 +24,18 @@ from fan_mm.errors import InputError
 from fan_mm.models.layers import Attention
 
 SCORES = {'cpu': 2**20, 'cuda': 2**24}  # attention scores held at once, twice in the backward pass
-EPS = 1e-8  # that of torch's cosine similarity
+EPS = 1e-8  # as in torch's cosine similarity
 
 
 def attention_diversity(q: Tensor, k: Tensor, threshold: float = 2.0) -> Tensor:
     """The loss of one attention, the mean over its images, in memory that grows with N.
 
-    Computed in float32 under autocast, too.
+    Computed in float32, also under autocast.
 
     Args:
-        q: queries (B, h, N, d), before they are scaled.
+        q: queries (B, h, N, d), not yet scaled.
         k: keys (B, h, N, d).
-        threshold: attention up to ``threshold / N`` counts as none.
+        threshold: attention up to ``threshold / N`` is treated as 0.
 
     Returns:
         A number from 0 to 1.
@@ -46,8 +47,8 @@ class AttentionDiversity:
     """The mean of `attention_diversity` over all token mixings that a model runs.
 
     Hooks on the attention modules read their queries and keys, so the model needs no changes.
-    Passes without gradients (a teacher, validation) do not count, nor does the recomputation of
-    checkpointed blocks. Several passes are averaged.
+    Forward passes without gradients (a teacher, validation) and the recomputation of checkpointed
+    blocks are not counted. Several forward passes are averaged.
 
     Args:
         model: any model that contains a `FANViT` or `FANHybrid`.
@@ -82,7 +83,7 @@ class AttentionDiversity:
     def loss(self) -> Tensor | None:
         """Stop recording and return the mean over everything since `start`, None if nothing ran."""
         values, self._values = self._values, None
-        # the authors' divisor
+        # the divisor of the authors
         return sum(values[1:], values[0]) / (len(values) + 1e-6) if values else None
 
     def remove(self) -> None:
@@ -93,7 +94,7 @@ class AttentionDiversity:
     def _record(self, _: nn.Module, inputs: tuple[Tensor, Tensor, Tensor], __: Tensor) -> None:
         if not torch.is_grad_enabled():
             return
-        # also if nothing is recorded: recomputation must save as many tensors as the first pass
+        # Computed even if not recorded: recomputation must save as many tensors as the first pass.
         value = attention_diversity(*inputs[:2], self.threshold)
         if self._values is not None:
             self._values.append(value)
@@ -109,7 +110,7 @@ class _AttentionDiversity(torch.autograd.Function):
             log_sums = blocks.q.new_empty(batch, heads, tokens, 1)  # of the softmax
             total, directions = blocks.q.new_zeros(2, batch, tokens)
             for images, queries in blocks:
-                # An exponential is one fast call to MKL on a CPU, PyTorch's softmax is not.
+                # On a CPU an exponential is one fast call to MKL; PyTorch's softmax is slower.
                 scores = blocks.scores(images, queries)
                 highest = scores.amax(-1, keepdim=True)
                 exponentials = scores.sub_(highest).exp_()
@@ -141,7 +142,7 @@ class _AttentionDiversity(torch.autograd.Function):
                 attention = blocks.scores(images, queries).exp_()
                 kept = _keep(attention.mean(1), ctx.threshold)
                 of_attention = _through_direction(kept, of_direction[images]).add_(of_mean[images])
-                of_scores = _view(buffer, attention.shape)  # by the derivative of the softmax:
+                of_scores = _view(buffer, attention.shape)  # derivative of the softmax:
                 torch.mul(attention, of_attention[:, None], out=of_scores)
                 of_scores.addcmul_(attention, of_scores.sum(-1, keepdim=True), value=-1)
                 grad_q[images, :, queries] = of_scores @ blocks.k[images]
@@ -152,12 +153,12 @@ class _AttentionDiversity(torch.autograd.Function):
 
 
 class _Blocks:
-    """Scores of attention by blocks of images and queries, in memory for one of them.
+    """Attention scores in blocks of images and queries, with memory for one block.
 
     Args:
         q: queries (B, h, N, d).
         k: keys (B, h, N, d).
-        less: (B, h, N, 1), what is taken from a query's scores, in the same product with the keys.
+        less: (B, h, N, 1), subtracted from each query's scores within the product with the keys.
     """
 
     def __init__(self, q: Tensor, k: Tensor, less: Tensor | None = None) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fan_mm.errors import InputError
 
-# Of the levels made from a map of stride 16; further ones are subsampled from the last.
+# Strides of the levels computed from the map of stride 16; further levels are subsampled from the last.
 STRIDES = (4, 8, 16, 32)
 
 
@@ -30,19 +30,19 @@ class SimpleFeaturePyramid(BaseModule):
     """Pyramid levels with strides 4, 8, 16, 32 and more from the last map of a single-stride backbone.
 
     [Exploring Plain Vision Transformer Backbones for Object Detection](https://arxiv.org/abs/2203.16527),
-    section 3 and appendix A.2: transposed convolutions of strides 4 (two of them with LayerNorm and GELU
-    between) and 2, nothing for 16, max pooling for 32, then on every level a 1x1 and a 3x3 convolution,
-    each with LayerNorm. No top-down path.
+    section 3 and appendix A.2: two transposed convolutions with LayerNorm and GELU in between for stride 4,
+    one transposed convolution for 8, identity for 16, max pooling for 32; then on every level a 1x1 and a
+    3x3 convolution, each with LayerNorm. No top-down path.
 
-    For `FANViT` in mmdet; mmseg's UPerNet-like heads have `Feature2Pyramid` in mmseg itself.
+    For `FANViT` in mmdet; for UPerNet-like heads, mmseg has its own `Feature2Pyramid`.
 
     Args:
-        in_channels: channels of the backbone's last map, stride 16; or of all its maps, of which
-            the last is used.
+        in_channels: channels of the backbone's last map, of stride 16; or of all its maps, of which
+            only the last is used.
         out_channels: channels of every level.
         num_outs: number of levels, at least 4; additional ones subsample every second pixel.
         norm_cfg: mmcv norm config, for a norm other than LayerNorm.
-        init_cfg: mmengine's.
+        init_cfg: mmengine's init_cfg.
 
     Examples:
         >>> neck = SimpleFeaturePyramid(384, 256, num_outs=5)
