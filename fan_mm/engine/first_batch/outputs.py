@@ -106,6 +106,21 @@ def _first_scores(outputs: Any) -> torch.Tensor | None:
     return scores if isinstance(scores, torch.Tensor) and scores.ndim == 1 else None
 
 
+def score_warnings(outputs: Any, labels: Iterable, evaluator: Evaluator) -> list[str]:
+    """Lines for the log where a metric of mmpretrain would give a perfect model less than 100.
+
+    Args:
+        outputs: of a batch.
+        labels: of all samples: numbers, lists of numbers, or None.
+        evaluator: with its metrics.
+    """
+    found = (
+        classes_without_images(outputs, labels, evaluator),
+        scores_below_a_threshold(outputs, evaluator),
+    )
+    return [line for line in found if line]
+
+
 def classes_without_images(outputs: Any, labels: Iterable, evaluator: Evaluator) -> str | None:
     """A line where mmpretrain's averages over classes count some as 0 that no image has; None otherwise.
 

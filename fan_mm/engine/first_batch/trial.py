@@ -46,8 +46,7 @@ from fan_mm.engine.first_batch.model_memory import ModelMemory
 from fan_mm.engine.first_batch.outputs import (
     check_labels,
     check_outputs,
-    classes_without_images,
-    scores_below_a_threshold,
+    score_warnings,
     unknown_classes,
     without_losses,
 )
@@ -306,9 +305,8 @@ def _process(
         dataset: Any = loader.dataset
         every = _some_labels(dataset, len(dataset))
         for warning in (
-            unknown_classes(outputs, getattr(loader.dataset, 'metainfo', None)),
-            classes_without_images(outputs, every, loop.evaluator),
-            scores_below_a_threshold(outputs, loop.evaluator),
+            unknown_classes(outputs, getattr(dataset, 'metainfo', None)),
+            *score_warnings(outputs, every, loop.evaluator),
         ):
             if warning:
                 warn(f'fan_mm: {name}_dataloader: {warning}')

@@ -15,8 +15,7 @@ from mmengine.runner.amp import autocast
 from fan_mm.engine.first_batch.outputs import (
     check_labels,
     check_outputs,
-    classes_without_images,
-    scores_below_a_threshold,
+    score_warnings,
     without_losses,
 )
 from fan_mm.engine.first_batch.samples import load_samples, one_line
@@ -98,7 +97,8 @@ class OwnPart:
                 check_outputs(outputs)
                 if untried:
                     check_labels(outputs, self.labels, self.metrics.evaluator)
-                    self._say_of_scores(outputs)
+                    for line in score_warnings(outputs, self.labels, self.metrics.evaluator):
+                        warn(f'fan_mm: {line}')
                 watch.take(positions, batch, outputs)
                 self.metrics.process(batch, outputs)
                 if untried:
@@ -136,15 +136,6 @@ class OwnPart:
             self.metrics.empty()
         part.seconds = time.monotonic() - start
         return part
-
-    def _say_of_scores(self, outputs: Any) -> None:
-        evaluator = self.metrics.evaluator
-        for warning in (
-            classes_without_images(outputs, self.labels, evaluator),
-            scores_below_a_threshold(outputs, evaluator),
-        ):
-            if warning:
-                warn(f'fan_mm: {warning}')
 
     def _test_step(self, batch: Any) -> list:
         calibrated = self.metrics.calibration is not None
