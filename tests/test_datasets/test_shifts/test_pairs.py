@@ -194,6 +194,23 @@ def test_lists_of_raincityscapes_leave_out_a_part_of_the_names(tmp_path):
     assert found(tmp_path, name, 'val.txt') == {condition: [files[1]]}
 
 
+@pytest.mark.parametrize(
+    ('layout', 'label', 'split'),
+    [
+        ('acdc', 'gt/fog/{split}/GP0100/GP01000_frame_000077_gt_labelIds.png', 'val'),
+        ('wilddash, older', 'labels/{split}wd0077_1.png', ''),  # its folders name no split
+        ('mapillary 2.0', '{split}/v1.2/labels/lost.png', 'validation'),
+    ],
+)
+def test_labels_without_a_picture_are_noted(layout, label, split, tmp_path):
+    """As after an interrupted copy; not those of another split."""
+    name, pairs, others, options = LAYOUTS[layout]
+    lost = label.format(split=split)
+    plant(tmp_path, *others, *flat(pairs), lost, label.format(split='train') if split else lost)
+    for condition in SHIFT_SETS[name].find(tmp_path, **options):
+        assert condition.notes == (f'1 labels have no image, such as {lost}',)
+
+
 @pytest.mark.parametrize('size', ('as large', 'larger or smaller'))
 def test_equal_names_in_other_splits_and_conditions(size, tmp_path):
     """A made-up tree may use one name everywhere: neither pictures nor labels are confused."""
