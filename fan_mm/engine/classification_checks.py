@@ -168,8 +168,8 @@ def background_first(place: str, classes: int, model: dict) -> list[str]:
     if classes != _IMAGENET or number_of_classes(model) != _IMAGENET + 1:
         return []
     return [
-        f'{place} has {_IMAGENET} classes, the model {_IMAGENET + 1}: if its class 0 is the background, as in models of '
-        'TensorFlow, the labels are one too low and all predictions count as wrong: use a CustomDataset with a '
+        f'{place} has {_IMAGENET} classes, the model {_IMAGENET + 1}: if its class 0 is the background, as in models '
+        'of TensorFlow, the labels are one too low and all predictions count as wrong: use a CustomDataset with a '
         'list (ann_file) of the labels plus 1'
     ]
 
