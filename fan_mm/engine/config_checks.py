@@ -113,17 +113,17 @@ def check_groups(cfg: Config, training: bool) -> None:
     """Check that options that mmengine's Runner needs together are given together.
 
     Raises:
-        InputError: a loader, an evaluator or a loop's config is missing.
+        InputError: a loader, an evaluator or a loop's config is missing, or a part of a loader that is used.
     """
-    needed = ['train'] if training else ['test']
+    splits = _splits(training)
     for split, parts in _GROUPS.items():
         missing = [name for name in parts if cfg.get(name) is None]
-        if missing and (len(missing) < len(parts) or split in needed):
+        if missing and (len(missing) < len(parts) or split == splits[0]):
             raise InputError(
                 f'the config has no {missing[0]}: to {_VERBS[split]}, mmengine needs {", ".join(parts)}'
             )
         loader = cfg.get(parts[0])
-        for key in ('dataset', 'sampler') if isinstance(loader, dict) else ():
+        for key in ('dataset', 'sampler') if split in splits and isinstance(loader, dict) else ():
             if key not in loader:
                 raise InputError(f'{parts[0]} has no {key}')
 
@@ -177,12 +177,14 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
             if type_name(part) in ('Pretrained', 'PretrainedInit') and place.endswith('init_cfg')
         }
         wanted |= pretrained
-        if 'teacher' in cfg.model and _is_ours(cfg.model):
+        if 'teacher' in cfg.model and _is_ours('model', cfg.model):
             wanted['model.teacher'] = teacher_of(cfg.model)
         pre_training = cfg.get('default_scope') == 'mmpretrain' and not pretrained
-        meant = cfg.get('from_scratch') or pre_training or _brings_weights(cfg.model)
-        if not any(wanted.values()) and not meant:
-            init = (cfg.model.get('backbone') or {}).get('init_cfg')
+        meant = cfg.get('from_scratch') or pre_training
+        backbone = cfg.model.get('backbone') or {}
+        # Other backbones may have been published like that.
+        if not any(wanted.values()) and not meant and _is_ours('model.backbone', backbone):
+            init = backbone.get('init_cfg')
             typed = isinstance(init, dict) and 'type' in init
             notes.append(
                 'training starts from random weights, but published results start from ImageNet weights (if it is '
@@ -249,8 +251,8 @@ def _splits(training: bool) -> tuple[str, ...]:
     return ('train', 'val') if training else ('test',)
 
 
-def _is_ours(model: dict) -> bool:
-    return registered(MODELS, 'model', model).__module__.startswith('fan_mm.')
+def _is_ours(place: str, part: dict) -> bool:
+    return bool(part) and registered(MODELS, place, part).__module__.startswith('fan_mm.')
 
 
 def preprocessor_of(cfg: Config) -> Any:
@@ -365,8 +367,3 @@ def _classifies(model: dict) -> bool:
     cls = registered(MODELS, 'model.head', head)
     known = any(base_named(cls, name, 'mmpretrain') for name in ('ClsHead', 'MultiLabelClsHead'))
     return known and not base_named(cls, 'RegressionHead', 'mmpretrain')
-
-
-def _brings_weights(model: object) -> bool:
-    """Whether a part of a model has ``pretrained``: a file, a name of weights, or True for timm's."""
-    return any(part.get('pretrained') for _, part in parts_below('model', model))
