@@ -147,16 +147,16 @@ def check_data(cfg: Config, training: bool) -> list[str]:
             name = f'{split}_evaluator'
             if split != 'train':
                 notes += check_evaluator(name, cfg.get(name), parts, read)
-        if folders and _labels_are_classes(cfg.model):
-            check_same_folders(folders if training else _training_folders(cfg) | folders)
-        if _labels_are_classes(cfg.model):
+        model = cfg.model.get('module', cfg.model)
+        trained = _training_folders(cfg) if folders and not training else {}
+        if _limit('test', model) is not None:
+            check_same_folders(trained | folders)
             check_same_labels(_folder_labels(cfg, ('train', _splits(training)[-1])))
-        if not training and folders and knows_its_classes(cfg.model):
-            trained = _training_folders(cfg).values()
+        if not training and knows_its_classes(model):
             lines = [
-                other_positions(place, names, cfg.model.get('module', cfg.model))
+                other_positions(place, names, model)
                 for place, names in folders.items()
-                if names not in trained
+                if names not in trained.values()
             ]
             notes += [line for line in lines if line]
     return notes
@@ -228,9 +228,10 @@ def _folder_labels(cfg: Config, splits: tuple[str, ...]) -> dict[str, dict[str, 
     return dict(reversed(found.items()))
 
 
-def _labels_are_classes(model: dict) -> bool:
-    """Whether a model names the classes that it was trained on: a retriever is tested on others."""
-    return number_of_classes(model) is not None and not type_name(model).endswith('Retriever')
+def _limit(place: str, model: dict) -> int | None:
+    """How many classes a dataset's labels may be of; None if unknown, or for a retriever, tested on others."""
+    retrieves = type_name(model).endswith('Retriever') and not place.startswith('train')
+    return None if retrieves else number_of_classes(model)
 
 
 def knows_its_classes(model: dict) -> bool:
@@ -302,7 +303,7 @@ def _check_class_count(place: str, dataset: dict, model: dict) -> None:
         check_classes_of_heads(place, classes, model)
     by_folders = base_named(cls, 'CustomDataset', 'mmpretrain') and not dataset.get('ann_file')
     if base_named(cls, 'BaseDataset', 'mmpretrain') and not by_folders:
-        check_number_of_classes(place, dataset, classes, model)
+        check_number_of_classes(place, dataset, classes, _limit(place, model))
 
 
 def _is_binary(head: dict) -> bool:
@@ -337,7 +338,7 @@ def _check_others(
         return check_voc(place, built, dataset.get('indices'), dataset.get('pipeline'))
     model = cfg.model.get('module', cfg.model)
     if base_named(type(built), 'CustomDataset', 'mmpretrain'):
-        notes = check_images(place, built, model)
+        notes = check_images(place, built, _limit(place, model))
         if names := class_folders(built):
             folders[place] = names
         return notes
@@ -346,8 +347,7 @@ def _check_others(
     cls = registered(DATASETS, place, dataset)
     with said_in_one_line(place, dataset):
         if reads_json(type(built)) and _classifies(model):
-            number = number_of_classes(model) if _labels_are_classes(model) else None
-            check_class_labels(place, built, number)
+            check_class_labels(place, built, _limit(place, model))
         if inherits(cls, 'MultiTaskDataset', 'mmpretrain', 'load_data_list', 'parse_data_info'):
             check_task_labels(place, DATASETS.build(dict(dataset, pipeline=[])), _task_heads(model))
     return []
