@@ -93,7 +93,9 @@ def anchors(path):
 
 
 def test_anchors_and_links(tmp_path):
-    (tmp_path / 'a.md').write_text('# The `x`, again\n```\n# no title\n```\n[x](#y) [](b.md) [z](c.md#d)')
+    (tmp_path / 'a.md').write_text(
+        '# The `x`, again\n```\n# no title\n```\n[x](#y) [](b.md) [z](c.md#d)'
+    )
     assert anchors(tmp_path / 'a.md') == {'the-x-again'}
     links = LINK.findall((tmp_path / 'a.md').read_text())
     assert links == [('', 'y'), ('b.md', ''), ('c.md', 'd')]
