@@ -21,13 +21,13 @@ _IMAGENET = 1000  # classes
 _LISTED = 1000  # number of listed images whose existence is checked
 
 
-def check_images(place: str, dataset: Any, model: dict, lowest: int = 0) -> list[str]:
+def check_images(place: str, dataset: Any, number: int | None, lowest: int = 0) -> list[str]:
     """Check the class folders or the list of mmpretrain's ``CustomDataset``, built lazily.
 
     Args:
         place: where the dataset stands in the config.
-        dataset: the built dataset.
-        model: config of the model.
+        dataset: the dataset.
+        number: how many classes labels may be of; None for any.
         lowest: the lowest label; -1 in a list of images without labels, of which no score is computed.
 
     Returns:
@@ -40,8 +40,8 @@ def check_images(place: str, dataset: Any, model: dict, lowest: int = 0) -> list
     if not _is_plain(dataset):
         return []
     if dataset.ann_file:
-        return _check_list(place, dataset, number_of_classes(model), lowest)
-    return _check_folders(place, dataset, number_of_classes(model))
+        return _check_list(place, dataset, number, lowest)
+    return _check_folders(place, dataset, number)
 
 
 def class_folders(dataset: Any) -> list[str]:
@@ -321,15 +321,14 @@ def _check_list(place: str, dataset: Any, number: int | None, lowest: int) -> li
 
 
 def check_number_of_classes(
-    place: str, cfg: dict, classes: Sequence[str] | None, model: dict
+    place: str, cfg: dict, classes: Sequence[str], number: int | None
 ) -> None:
-    """Check that a classifier's head knows every class of a dataset.
+    """Check that a classifier's head knows every class of a dataset; ``number`` as for `check_images`.
 
     Raises:
         InputError: it has fewer.
     """
-    number = number_of_classes(model)
-    if number is not None and classes is not None and number < len(classes):
+    if number is not None and number < len(classes):
         raise InputError(
             f'{place} ({type_name(cfg)}) has {len(classes)} classes, but the model knows {number}: set '
             'model.head.num_classes, or metainfo.classes of the datasets'
