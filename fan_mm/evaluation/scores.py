@@ -258,31 +258,19 @@ def compute_scores(
     plain = type(evaluator).evaluate is Evaluator.evaluate
     size = max((len(r) for r in results if isinstance(r, list)), default=0)
     starts = _prefixes(evaluator, parts)
-    classwise = {}
+    classwise: dict[str, str] = {}
     holders = [holder for metric in metrics for holder in collectors(metric)]
     held = dict(zip(map(id, holders), results, strict=True))
     with contextlib.ExitStack() as stack:
         for number, metric in enumerate(metrics):
             part = parts[number] if parts else slice(None)
             options: dict[str, Any] = only_these(metric, image_ids[part]) if image_ids else {}
-            read_as = known(metric)
-            detects = read_as is not None and read_as.task == 'detection'
-            if (plain or parts) and as_in_library(metric) and detects:
-                # CocoMetric returns the per-class values of its last metric: put boxes last.
-                names = sorted(getattr(metric, 'metrics', ()), key='bbox'.__eq__)
-                options |= {'metrics': names}
-                # Its per-class table reads the sixth IoU threshold, and fails without one; and it looks up
-                # category ids as a single integer or each of several ids.
-                ids = getattr(getattr(metric, '_coco_api', None), 'cats', ())
-                whole = all(isinstance(id_, int) for id_ in ids)
-                options['classwise'] = whole and np.size(getattr(metric, 'iou_thrs', range(10))) > 5
-                if names and isinstance(metric.metrics, list):
-                    classwise[starts[number]] = f'{names[-1]}_mAP'
-            for name, bases in _WRITERS.items():
-                if as_in_library(metric) and _base(metric).__name__ in bases:
-                    options[name] = None
+            if as_in_library(metric):
+                options |= _without_files(metric) | (_per_class(metric) if plain or parts else {})
+            if options.get('metrics'):
+                classwise[starts[number]] = f'{options["metrics"][-1]}_mAP'
             stack.enter_context(options_set(metric, **options))
-            if detects:
+            if _detects(metric):
                 held[id(metric)] = _with_a_miss(held[id(metric)], part)
         for holder in holders:
             holder.results = copy.copy(held[id(holder)])  # evaluate() clears it
@@ -303,6 +291,30 @@ def compute_scores(
     if plain and as_in_library(main) and how.statistics:
         READERS[how.statistics](main, held[id(main)], scores)
     return scores
+
+
+def _detects(metric: BaseMetric) -> bool:
+    how = known(metric)
+    return how is not None and how.task == 'detection'
+
+
+def _without_files(metric: BaseMetric) -> dict[str, Any]:
+    """The options with which a metric writes no files."""
+    return {name: None for name, bases in _WRITERS.items() if _base(metric).__name__ in bases}
+
+
+def _per_class(metric: BaseMetric) -> dict[str, Any]:
+    """The options with which a CocoMetric gives values per class, of boxes where it evaluates them."""
+    names = getattr(metric, 'metrics', ())
+    if not _detects(metric) or not isinstance(names, list):
+        return {}
+    # Its per-class table reads the sixth IoU threshold, and fails without one; and it looks up category
+    # ids as a single integer or each of several ids.
+    ids = getattr(getattr(metric, '_coco_api', None), 'cats', ())
+    whole = all(isinstance(id_, int) for id_ in ids)
+    classwise = bool(names) and whole and np.size(getattr(metric, 'iou_thrs', range(10))) > 5
+    # The values are those of its last metric.
+    return {'metrics': sorted(names, key='bbox'.__eq__), 'classwise': classwise}
 
 
 def _prefixes(evaluator: Evaluator, parts: Sequence[slice] | None) -> list[str]:
