@@ -1,4 +1,4 @@
-"""Classes as people see them: ImageNet's words instead of WordNet ids, each name once; colours."""
+"""Readable and unique class names, such as ImageNet's words instead of WordNet ids; class colours."""
 
 import functools
 import re

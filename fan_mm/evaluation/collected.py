@@ -1,7 +1,7 @@
-"""The scores of a cell, and what the results that a known metric collected say besides.
+"""The scores of a cell.
 
-Provides values per class and statistics per image for mmseg's IoUMetric, mmpretrain's Accuracy and
-mmdet's CocoMetric.
+For mmseg's IoUMetric, mmpretrain's Accuracy and mmdet's CocoMetric, also values per class and statistics per
+image.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What an evaluator of mmseg, mmdet, mmpretrain or the user says about one cell, in one form.
+"""The scores of one cell from any evaluator (of mmseg, mmdet, mmpretrain or the user), in one form.
 
 The scores are those that the evaluator's own ``evaluate`` returns. For unmodified metrics of the three
 libraries, more is read (`fan_mm.evaluation.collected`). They are recognised by class name, so that none of
