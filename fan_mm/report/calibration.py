@@ -20,8 +20,13 @@ MEANINGS = {
     'NLL': 'mean of -log p of the true class, nats',
     'Brier': 'mean over samples of the sum over classes of (p - truth)², 0 to 2 (Brier 1950)',
 }
-PLAIN, SCALED = 'plain', 'scaled'
+PLAIN, SCALED = 'plain', 'scaled'  # variants: of the model's scores, and with a temperature
 OUTSIDE = '·'  # a cell that is not part of the benchmark
+
+
+def suffix(variant: str) -> str:
+    """Of what belongs to a variant: nothing, or '_scaled'."""
+    return '' if variant == PLAIN else f'_{variant}'
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,7 @@ def csv_columns(results: Mapping) -> dict[tuple[str, str], str]:
     found = results.get('calibration') or {}
     variants = found.get('variants') or found.get('summary', ())
     return {
-        (variant, measure): measure + ('' if variant == PLAIN else f'_{variant}')
+        (variant, measure): measure + suffix(variant)
         for variant in variants
         for measure in MEASURES
     }

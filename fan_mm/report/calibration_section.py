@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from fan_mm.report import page
 from fan_mm.report.calibration import (
     OUTSIDE,
-    PLAIN,
     CalibrationTable,
     calibration_of,
     ece_rows,
+    suffix,
     with_interval,
 )
 from fan_mm.report.figures import inline_svg
@@ -42,8 +42,7 @@ def calibration_section(table: RobustnessTable, figures: Mapping[str, Figure]) -
 
 def _of_variant(found: CalibrationTable, variant: str, figures: Mapping[str, Figure]) -> list[str]:
     scaled = found.scaled(variant)
-    end = '' if variant == PLAIN else f'_{variant}'
-    diagram, curves = f'reliability{end}', f'ece_curves{end}'
+    diagram, curves = 'reliability' + suffix(variant), 'ece_curves' + suffix(variant)
     what = f'Accuracy against confidence{scaled}, clean next to each group of corruptions'
     parts = [
         page.figure(

@@ -8,7 +8,7 @@ tones become CSS variables and its text takes the page's font.
 import io
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from html import escape
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation
 
@@ -57,6 +58,7 @@ def style() -> AbstractContextManager:
             'grid.color': colours.LINE,
             'grid.linewidth': 0.6,
             'text.color': colours.INK,
+            'text.parse_math': False,  # a name may have dollar signs
             'xtick.color': colours.QUIET,
             'ytick.color': colours.QUIET,
             'xtick.major.size': 0,
@@ -77,37 +79,41 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def legend_of_models(figure: Figure, axes: Axes, above: bool) -> None:
+def legend_of_models(figure: Figure, models: Iterable[str], above: bool) -> None:
     """A legend outside the axes, in as few lines as the names allow.
 
     Args:
         figure: that the legend belongs to.
-        axes: whose labelled lines are the models.
-        above: it stands at their upper right; else below their middle.
+        models: names, each drawn as `colours.series` says for its place.
+        above: it stands at the upper right; else below the middle.
     """
-    handles, labels = axes.get_legend_handles_labels()
-    names = [wrapped(label, _LEGEND_NAME) for label in labels]
+    names = [wrapped(model, _LEGEND_NAME) for model in models]
+    looks = map(colours.series, range(len(names)))
+    handles = [Line2D([], [], color=colour, marker=marker) for colour, marker in looks]
     longest = max(len(line) for name in names for line in name.split('\n'))
     columns = max(1, min(4, len(names), _LEGEND // (longest + 6)))
     place: Any = 'outside upper right' if above else 'outside lower center'
     figure.legend(handles, names, loc=place, ncols=columns, frameon=False)
 
 
-def save(figure: Figure, stem: Path, title: str | None = None) -> None:
-    """Write ``stem.png`` (200 dpi) and ``stem.pdf``, the same bytes for the same figure.
+def save(figure: Figure, stem: Path, title: str | None = None) -> list[Path]:
+    """Write ``stem.png`` (200 dpi) and ``stem.pdf``, the same bytes for the same figure; returns their paths.
 
     Args:
         figure: what one of the functions below returned.
         stem: path without the suffix.
         title: among the files' own data: the name of the protocol that its numbers are of.
     """
+    files = []
     with style(), drawable_figure(figure):
         for suffix, left_out in (('.png', 'Software'), ('.pdf', 'CreationDate')):
             # not into the file itself: matplotlib's own writers do not end well on a full disk
             content = io.BytesIO()
             metadata = {left_out: None, 'Title': title}
             figure.savefig(content, format=suffix[1:], dpi=DPI, metadata=metadata)
-            write_whole(stem.with_suffix(suffix), content.getvalue())
+            files.append(stem.with_suffix(suffix))
+            write_whole(files[-1], content.getvalue())
+    return files
 
 
 def inline_svg(figure: Figure, key: str, description: str) -> str:
@@ -183,8 +189,8 @@ def severity_curves(table: RobustnessTable) -> Figure:
     columns = min(len(groups), 3 if len(groups) == 3 else 2)
     rows = -(-len(groups) // columns)
     with style():
-        width = WIDTH if columns > 1 else WIDTH * 0.6
-        figure = new_figure(width, 2.15 * rows + 0.1)
+        height = 2.15 * rows + 0.1
+        figure = new_figure(WIDTH if columns > 1 else WIDTH * 0.6, height)
         panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
         values = [
             v
@@ -206,6 +212,7 @@ def severity_curves(table: RobustnessTable) -> Figure:
         for axes in panels[: len(groups)][-columns:]:
             axes.set_xlabel('severity')
         what = f'{table.metric_label}{table.unit_label} on {table.benchmark}'
+        what = textwrap.fill(what, round(15 * height))
         figure.supylabel(what, fontsize=7.5, color=colours.QUIET)
     return figure
 

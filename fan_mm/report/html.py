@@ -14,10 +14,9 @@ from fan_mm.report.calibration import MEANINGS
 from fan_mm.report.calibration_section import calibration_section
 from fan_mm.report.explorer import explorer
 from fan_mm.report.figures import inline_svg
-from fan_mm.report.findings import findings_notice
+from fan_mm.report.findings import notices
 from fan_mm.report.labels import (
     arrow,
-    cells_label,
     corruption_in_sentence,
     corruption_label,
     interval,
@@ -59,29 +58,8 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
     }
     about = f'Robustness of {task_label(results["task"])} on {table.benchmark}: {table.images}.'
     about += '' if table.in_per_cent else f' {table.unit_told}'
-    above = [incomplete_notice(table), findings_notice(results), headline(table)]
+    above = [*(notice.html() for notice in notices(table)), headline(table)]
     return page.page(f'{table.name}: {table.benchmark}', table.name, about, above, sections)
-
-
-def incomplete_notice(table: RobustnessTable) -> str:
-    """What is missing, why, and what that does to the numbers; nothing if all is there."""
-    lines = []
-    for state, words in (('missing', 'Not evaluated'), ('undefined', 'No metric')):
-        if cells := table.absent(state):
-            text = escape(cells_label(cells))
-            lines.append(f'<strong>{words}:</strong> {text}')
-    for name, severity in table.absent('failed'):
-        what = cells_label([(name, severity)])
-        lines.append(
-            f'<strong>Failed:</strong> {escape(what)}: '
-            f'<code>{escape(table.error(name, severity) or "no message")}</code>'
-        )
-    return page.alarm(
-        'Incomplete',
-        'Some cells have no result. Every mean that needs one of them is left out below; '
-        'no mean is taken over the rest.',
-        lines,
-    )
 
 
 def headline(table: RobustnessTable | ShiftTable) -> str:
@@ -242,8 +220,7 @@ def classes_section(
     for name, clean, points in zip(losses.classes, losses.clean, losses.losses, strict=True):
         cells = page.cell(number(clean))
         for p in points:
-            known = np.isfinite(p)
-            cells += page.cell(number(p), share=min(max(p / top, 0), 1) if known else None)
+            cells += page.cell(number(p), share=p / top if np.isfinite(p) else None)
         rows.append(page.head_cell(name, 'row') + cells)
     caption = (
         f'Points of {metric_label(losses.metric)} lost, {difference}; {losses.shown}. '

@@ -12,7 +12,13 @@ import numpy as np
 
 from fan_mm.evaluation.class_names import short
 from fan_mm.evaluation.consistency import finite
-from fan_mm.report.labels import corruption_in_sentence, interval, named_scope, number
+from fan_mm.report.labels import (
+    cells_label,
+    corruption_in_sentence,
+    interval,
+    named_scope,
+    number,
+)
 from fan_mm.report.results_table import ResultsTable
 
 HOLD_OUTS = 'hold-outs'
@@ -149,6 +155,8 @@ class RobustnessTable(ResultsTable):
         severities: all that the benchmark asks for or that were evaluated, ascending.
     """
 
+    parts = 'cells'
+
     def __init__(self, results: dict, name: str | None = None) -> None:
         super().__init__(results, name)
         self.benchmark: str = named_scope(results['benchmark'])
@@ -240,10 +248,8 @@ class RobustnessTable(ResultsTable):
         return None if value is None or not self.clean else 100 * value / self.clean
 
     def lost_share(self, value: float | None) -> float | None:
-        """Share of the clean metric that is gone, in [0, 1]; what the heat colours show."""
-        if value is None or not self.clean:
-            return None
-        return min(max(1 - value / self.clean, 0.0), 1.0)
+        """Share of the clean metric that is gone, below 0 of a gain; what the heat colours show."""
+        return None if value is None or not self.clean else 1 - value / self.clean
 
     def group(self, name: str) -> dict:
         """'mean', 'retention', 'complete' and 'missing' of a group; nothing of one that is not there."""
@@ -303,6 +309,19 @@ class RobustnessTable(ResultsTable):
         everywhere = [('clean', 0)]
         everywhere += [(c, s) for c in self.corruptions for s in self.severities]
         return [cell for cell in everywhere if self.state(*cell) == state]
+
+    def lacking(self) -> list[tuple[str, str, str]]:
+        """See `ResultsTable.lacking`; what did not fail is told together."""
+        kinds = {'missing': 'not evaluated', 'undefined': 'no metric'}
+        found = [
+            (kind, cells_label(cells), '')
+            for state, kind in kinds.items()
+            if (cells := self.absent(state))
+        ]
+        return found + [
+            ('failed', cells_label([cell]), self.error(*cell) or 'no message')
+            for cell in self.absent('failed')
+        ]
 
     def class_losses(self) -> ClassLosses | None:
         """Per-class losses under every corruption of the benchmark, or None without such data.

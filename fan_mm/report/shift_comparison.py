@@ -306,7 +306,7 @@ def _notices(tables: Sequence[ShiftTable], unlike: Mapping[tuple[str, Column], s
                 f'{table.name} was measured on {", ".join(parts)}: not to be compared with numbers that are '
                 'published of the whole.'
             )
-        if lost := [what for what, _, _ in table.absent()]:
+        if lost := [what for _, what, _ in table.lacking()]:
             found.append(f'{table.name} is incomplete: no result in {", ".join(lost)}.')
     return found
 

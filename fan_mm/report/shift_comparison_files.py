@@ -17,7 +17,7 @@ from fan_mm.report.calibration import calibration_digits, calibration_label
 from fan_mm.report.comparison_files import write_files
 from fan_mm.report.comparison_words import UNITS, difference_cells
 from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
-from fan_mm.report.latex import NEEDS, group_heads, latex, latex_row, latex_table, turned
+from fan_mm.report.latex import NEEDS, bare, group_heads, latex, latex_row, latex_table, turned
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.shift_comparison import (
     Column,
@@ -283,9 +283,9 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
     lines = []
     for name, texts, published in _rows(comparison, metric):
         cells = [
-            f'\\textbf{{{latex(_bare(text))}}}'
+            f'\\textbf{{{latex(bare(text))}}}'
             if not published and _is_best(comparison, metric, name, column)
-            else latex(_bare(text))
+            else latex(bare(text))
             for column, text in zip(columns, texts, strict=True)
         ]
         lines.append(latex_row([latex(name), *cells]))
@@ -301,11 +301,6 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
         *(['\\midrule', *lines[own:]] if lines[own:] else []),
     ]
     return latex_table(1 + len(columns), rows, caption)
-
-
-def _bare(text: str) -> str:
-    """Without the interval, for which a paper's table has no room."""
-    return text.partition(' [')[0]
 
 
 # -------------------------------------------------------------------------------------------- HTML
@@ -329,12 +324,19 @@ def _html(comparison: ShiftComparison, svgs: dict[str, str]) -> str:
             'Simulated and real',
             [page.figure(svgs['simulated_real'], SAID)] if 'simulated_real' in svgs else [],
         ),
-        'differences': ('Differences', _differences_section(comparison)),
+        'differences': (
+            'Differences',
+            [
+                page.text_table(
+                    _difference_text(comparison),
+                    _DIFFERENCE_HEAD,
+                    [_difference_row(comparison, d) for d in comparison.differences],
+                )
+            ],
+        ),
         'sources': (
             'Sources of the published rows',
-            [page.facts('Where each row was published.', ('row', 'source'), _sources(comparison))]
-            if comparison.published
-            else [],
+            [page.facts('Where each row was published.', ('row', 'source'), _sources(comparison))],
         ),
         'provenance': (
             'Provenance',
@@ -365,17 +367,9 @@ def _table(comparison: ShiftComparison, metric: str) -> str:
         for column, text in zip(columns, texts, strict=True):
             score = None if table is None else score_in(table, column, metric)
             value = score['value'] if score else None
-            kept = None if value is None else min(max(value / top, 0), 1)
-            share = kept if lower or kept is None else 1 - kept
+            share = None if value is None else value / top if lower else 1 - value / top
             best = not published and _is_best(comparison, metric, name, column)
             bare, _, bounds = text.partition(' ')
             cells += page.cell(bare, 'mean' if best else '', share=share, below=bounds)
         rows.append(page.row(page.head_cell(name, 'row') + cells, 'published' if published else ''))
     return page.table(_caption(comparison, metric), head, [rows], 'heat classes')
-
-
-def _differences_section(comparison: ShiftComparison) -> list[str]:
-    if not comparison.differences:
-        return []
-    rows = [_difference_row(comparison, d) for d in comparison.differences]
-    return [page.text_table(_difference_text(comparison), _DIFFERENCE_HEAD, rows)]

@@ -76,6 +76,8 @@ def condition_label(name: str) -> str:
 class ShiftTable(ResultsTable):
     """Read access to one results dict of the kind 'shifts'."""
 
+    parts = 'conditions'
+
     def __init__(self, results: dict, name: str | None = None) -> None:
         super().__init__(results, name)
         self.sets: Mapping[str, Mapping[str, Any]] = results['sets']
@@ -250,14 +252,14 @@ class ShiftTable(ResultsTable):
         return Measure(label, label, score['value'], bounds, True, meaning, missing)
 
     def lost_share(self, row: Row) -> float | None:
-        """Share of the clean score that is gone, in [0, 1]; what the heat colours show."""
+        """Share of the clean score that is gone, below 0 of a gain; what the heat colours show."""
         kept = row.retention['value'] if row.retention else None
-        return None if kept is None else min(max(1 - kept / 100, 0.0), 1.0)
+        return None if kept is None else 1 - kept / 100
 
-    def absent(self) -> list[tuple[str, str, str | None]]:
-        """Conditions without a result: their names, state and error."""
+    def lacking(self) -> list[tuple[str, str, str]]:
+        """See `ResultsTable.lacking`."""
         return [
-            (self.cell_label(*key), cell['status'], cell['error'])
+            (cell['status'], self.cell_label(*key), cell['error'] or '')
             for key, cell in self.cells.items()
             if cell['status'] != 'done'
         ]

@@ -12,7 +12,7 @@ from fan_mm.report.calibration import (
     csv_values,
     with_interval,
 )
-from fan_mm.report.findings import findings_markdown
+from fan_mm.report.findings import notices
 from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
 from fan_mm.report.shift_table import EFFECTIVE, MEANINGS, OTHERS, Row, ShiftTable
 from fan_mm.report.tables import as_csv, markdown_table, with_doubt
@@ -64,8 +64,7 @@ def shifts_markdown(table: ShiftTable, figures: Iterable[str]) -> str:
         f'# {table.name}: {table.about}',
         f'{task_label(table.results["task"]).capitalize()} on real adverse conditions. '
         'All numbers in per cent.',
-        _incomplete(table),
-        findings_markdown(table.results),
+        *(notice.markdown() for notice in notices(table)),
         _table(table),
         _effective(table),
         _others(table),
@@ -149,7 +148,7 @@ def _csv_row(
 
 def _table(table: ShiftTable) -> str:
     head = ['set', 'condition', f'{table.metric_label} {arrow(True)}', table.interval_label]
-    head += ['retention', 'pictures', 'remarks']
+    head += ['retention', 'images', 'remarks']
     rows = []
     for row in table.all_rows():
         kept = row.retention['value'] if row.retention else None
@@ -210,16 +209,6 @@ def calibrations(table: ShiftTable) -> list[tuple[str, Mapping[str, Mapping[str,
         for variant in table.variants
         for row in table.calibrated_rows(variant)
     ]
-
-
-def _incomplete(table: ShiftTable) -> str:
-    lines = [f'> - {what}: {error or state}' for what, state, error in table.absent()]
-    if not lines:
-        return ''
-    return (
-        '> **INCOMPLETE.** Some conditions have no result. Numbers that need one of them are left out; '
-        'no mean is taken over the rest.\n>\n' + '\n'.join(lines)
-    )
 
 
 def _classes(table: ShiftTable) -> str:

@@ -11,10 +11,9 @@ from fan_mm.report.calibration import (
     ece_rows,
     with_interval,
 )
-from fan_mm.report.findings import findings_markdown
+from fan_mm.report.findings import notices
 from fan_mm.report.labels import (
     arrow,
-    cells_label,
     corruption_label,
     interval,
     metric_label,
@@ -90,8 +89,7 @@ def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
     parts = [
         f'# {table.name}: {table.benchmark}',
         f'Robustness of {task_label(table.results["task"])}, {table.images}. {table.unit_told}',
-        _incomplete(table),
-        findings_markdown(table.results),
+        *(notice.markdown() for notice in notices(table)),
         _headline(table),
         '## Corruptions and severities',
         _cells(table),
@@ -124,23 +122,6 @@ def as_csv(head: Sequence[str], rows: Iterable[Sequence]) -> str:
     writer.writerow(head)
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _incomplete(table: RobustnessTable) -> str:
-    lines = []
-    for state, words in (('missing', 'not evaluated'), ('undefined', 'no metric')):
-        if cells := table.absent(state):
-            lines.append(f'> - {words}: {cells_label(cells)}')
-    for name, severity in table.absent('failed'):
-        error = table.error(name, severity) or 'no message'
-        lines.append(f'> - failed: {cells_label([(name, severity)])}: `{error}`')
-    if not lines:
-        return ''
-    notice = (
-        '> **INCOMPLETE.** Some cells have no result. Every mean that needs one of them is left out; '
-        'no mean is taken over the rest.\n>\n'
-    )
-    return notice + '\n'.join(lines)
 
 
 def _headline(table: RobustnessTable) -> str:
