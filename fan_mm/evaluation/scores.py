@@ -33,7 +33,7 @@ from fan_mm.engine.evaluators import (
 )
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import RESAMPLED
-from fan_mm.evaluation.collected import READERS, Scores
+from fan_mm.evaluation.collected import READERS, Scores, by_class
 
 _AGGREGATES = {'mean', 'avg', 'average', 'overall', 'all', 'total'}
 # Common scores that are better when higher, in order of preference. Unknown metrics must return at least
@@ -258,7 +258,7 @@ def compute_scores(
     plain = type(evaluator).evaluate is Evaluator.evaluate
     size = max((len(r) for r in results if isinstance(r, list)), default=0)
     starts = _prefixes(evaluator, parts)
-    classwise: dict[str, str] = {}
+    classwise: dict[str, tuple[str, BaseMetric]] = {}
     holders = [holder for metric in metrics for holder in collectors(metric)]
     held = dict(zip(map(id, holders), results, strict=True))
     with contextlib.ExitStack() as stack:
@@ -268,7 +268,7 @@ def compute_scores(
             if as_in_library(metric):
                 options |= _without_files(metric) | (_per_class(metric) if plain or parts else {})
             if options.get('metrics'):
-                classwise[starts[number]] = f'{options["metrics"][-1]}_mAP'
+                classwise[starts[number]] = f'{options["metrics"][-1]}_mAP', metric
             stack.enter_context(options_set(metric, **options))
             if _detects(metric):
                 held[id(metric)] = _with_a_miss(held[id(metric)], part)
@@ -418,23 +418,29 @@ def _with_a_miss(results: Any, part: slice) -> Any:
     return [*results[:first], (truth, {**nothing, **miss}), *results[first + 1 :]]
 
 
-def _split_classwise(values: Mapping, classwise: Mapping[str, str]) -> tuple[dict, dict]:
+def _split_classwise(
+    values: Mapping, classwise: Mapping[str, tuple[str, BaseMetric]]
+) -> tuple[dict, dict]:
     """Take the ``<class>_precision`` entries apart that metrics give with ``classwise``.
 
     Args:
         values: all scores.
-        classwise: prefix of such a metric's score names -> its score that is per class.
+        classwise: prefix of such a metric's score names -> its score that is per class, and the metric.
     """
     ending, rest = '_precision', {}
-    classes: dict[str, dict[str, float | None]] = {}
+    classes: dict[str, dict[str, float | None]] = {start: {} for start in classwise}
     for name, value in values.items():
         start = next((s for s in classwise if name.startswith(s)), None)
         if start is not None and name.endswith(ending):
-            per_class = classes.setdefault(f'{start}{classwise[start]}', {})
-            per_class[name.removeprefix(start).removesuffix(ending)] = to_per_cent(value, 100)
+            classes[start][name.removeprefix(start).removesuffix(ending)] = to_per_cent(value, 100)
         else:
             rest[name] = value
     # as in a CocoMetric whose boxes do not come last
     segm = {f'{start}segm' for start in classwise}
     ordered = sorted(rest, key=lambda name: name.startswith(tuple(segm)))
-    return {name: rest[name] for name in ordered}, classes
+    per_class = {
+        f'{start}{score}': by_class(metric, classes[start])
+        for start, (score, metric) in classwise.items()
+        if classes[start]
+    }
+    return {name: rest[name] for name in ordered}, per_class

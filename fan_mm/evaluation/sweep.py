@@ -322,7 +322,8 @@ class RobustnessSweep:
             )
         # Without the annotations, which the dataset stores much more compactly.
         self.infos: list[dict[str, Any]] = [
-            {'img_path': os.fspath(info['img_path']), 'img_id': info.get('img_id')} for info in infos
+            {'img_path': os.fspath(info['img_path']), 'img_id': info.get('img_id')}
+            for info in infos
         ]
         self.paths = [info['img_path'] for info in self.infos]
         self.image_ids = [info['img_id'] for info in self.infos]
