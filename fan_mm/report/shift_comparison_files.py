@@ -314,11 +314,7 @@ def _html(comparison: ShiftComparison, svgs: dict[str, str]) -> str:
         ),
         'figure': (
             'At a glance',
-            [
-                page.figure(
-                    svgs['conditions'], 'With bootstrap intervals; squares: pooled and mean.'
-                )
-            ],
+            [page.figure(svgs['conditions'], 'With bootstrap intervals; hollow: pooled and mean.')],
         ),
         'simulated': (
             'Simulated and real',

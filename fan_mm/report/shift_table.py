@@ -13,7 +13,7 @@ import numpy as np
 from fan_mm.few_names import few_and_more
 from fan_mm.report.labels import metric_label, number
 from fan_mm.report.results_table import ResultsTable
-from fan_mm.report.robustness_table import NO_INTERVAL, ClassLosses, Measure
+from fan_mm.report.robustness_table import INCOMPLETE, NO_INTERVAL, ClassLosses, Measure
 
 CLEAN = 'clean'
 EFFECTIVE = 'effective robustness'
@@ -65,7 +65,7 @@ class Row:
         """The score; 'incomplete', or why there is none."""
         if self.state != 'done':
             return self.state
-        return 'incomplete' if self.score['missing'] else number(self.score['value'])
+        return INCOMPLETE if self.score['missing'] else number(self.score['value'])
 
 
 def condition_label(name: str) -> str:

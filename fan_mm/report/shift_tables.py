@@ -14,6 +14,7 @@ from fan_mm.report.calibration import (
 )
 from fan_mm.report.findings import notices
 from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
+from fan_mm.report.robustness_table import INCOMPLETE
 from fan_mm.report.shift_table import EFFECTIVE, MEANINGS, OTHERS, Row, ShiftTable
 from fan_mm.report.tables import as_csv, markdown_table, with_doubt
 
@@ -97,7 +98,7 @@ def summary_text(results: dict) -> str:
             lines.append(_line(f'{table.sets[name]["title"]}{label}', row))
         effective = table.sets[name]['mean_of_conditions'].get('effective_robustness')
         if effective is not None:
-            value = number(effective['value']) if effective['complete'] else 'incomplete'
+            value = number(effective['value']) if effective['complete'] else INCOMPLETE
             bounds = interval(effective['interval'], 2)
             line = f'  {EFFECTIVE:36}{value:>6} {bounds}'.rstrip()
             notes = table.sets[name].get('notes') or ()

@@ -142,7 +142,7 @@ def _cells(table: RobustnessTable) -> str:
         for i, name in enumerate(names):
             cells = [_cell(table, name, s) for s in table.severities]
             label = group.capitalize() + (' (not in the mean)' if group == HOLD_OUTS else '')
-            means = [table.text(table.mean(name)), number(table.retention(name))]
+            means = [table.mean_text(table.row(name)), number(table.retention(name))]
             rows.append([label if i == 0 else '', corruption_label(name), *cells, *means])
     severities = (f'severity {s}' for s in table.severities)
     head = ['group', 'corruption', *severities, 'mean', 'retention']
@@ -161,9 +161,7 @@ def _groups(table: RobustnessTable) -> str:
     rows = [
         [
             group.capitalize(),
-            table.text(table.group(group)['mean'])
-            if table.group(group)['complete']
-            else 'incomplete',
+            table.mean_text(table.group(group)),
             number(table.group(group)['retention']),
         ]
         for group in table.groups
