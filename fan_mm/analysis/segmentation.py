@@ -105,7 +105,7 @@ class Segmentor:
 def paint_errors(
     image: np.ndarray, clean: np.ndarray, corrupted: np.ndarray, truth: np.ndarray | None
 ) -> tuple[np.ndarray, float]:
-    """Colour what is wrong on the corrupted image: red what the corruption did, else orange.
+    """Colour the errors on the corrupted image: red if the clean prediction was right, else orange.
 
     Args:
         image: uint8 RGB (H, W, 3), shown in pale grey.
@@ -199,7 +199,7 @@ def _legend(segmentor: Segmentor) -> tuple[list[str], list[tuple[int, ...]]]:
 
 
 def _check_classes(segmentors: Sequence[Segmentor]) -> None:
-    """Refuse models of other classes than the first one's, by whose labels all are judged."""
+    """Refuse models whose classes differ from the first one's, whose labels judge all of them."""
     first, *others = segmentors
     wanted = first.predictor.metainfo['classes']
     for segmentor in others:

@@ -134,12 +134,12 @@ class ClassLosses:
         return 'the class that loses most first'
 
     def worst(self) -> list[tuple[str, str, float]]:
-        """The five largest losses as (class, corruption, points)."""
+        """The five largest losses as (class, corruption, points), without those that are printed as 0.0."""
         flat = [
             (name, corruption, float(points))
             for name, row in zip(self.classes, self.losses, strict=True)
             for corruption, points in zip(self.corruptions, row, strict=True)
-            if points > 0
+            if round(float(points), 1) > 0
         ]
         return sorted(flat, key=lambda item: -item[2])[:5]
 

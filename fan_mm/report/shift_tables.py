@@ -99,8 +99,7 @@ def summary_text(results: dict) -> str:
         effective = table.sets[name]['mean_of_conditions'].get('effective_robustness')
         if effective is not None:
             value = number(effective['value']) if effective['complete'] else INCOMPLETE
-            bounds = interval(effective['interval'], 2)
-            line = f'  {EFFECTIVE:36}{value:>6} {bounds}'.rstrip()
+            line = f'  {EFFECTIVE:36}{value:>6} {interval(effective["interval"])}'.rstrip()
             notes = table.sets[name].get('notes') or ()
             about = [n.removeprefix(f'{EFFECTIVE}: ') for n in notes if n.startswith(EFFECTIVE)]
             lines.append('; '.join([line, *about]))
@@ -117,9 +116,7 @@ def summary_text(results: dict) -> str:
 
 
 def _line(label: str, row: Row) -> str:
-    text = f'  {label:36}{row.text:>6}'
-    if row.score['interval']:
-        text += ' [{:.2f}, {:.2f}]'.format(*row.score['interval'])
+    text = f'  {label:36}{row.text:>6} {interval(row.score["interval"])}'.rstrip()
     if row.retention and row.retention['value'] is not None:
         text += f', {row.retention["value"]:.1f} % of clean'
     return '; '.join([text, *row.remarks])
