@@ -93,6 +93,9 @@ def read_accuracy(metric: BaseMetric, results: list, scores: Scores) -> None:
         classes = int(truth.max()) + 1
     right, labels = (predicted.cpu() == truth).numpy(), truth.numpy()
     names = _class_names(metric, classes)
+    names += map(
+        str, range(len(names), int(labels.max()) + 1)
+    )  # the dataset may name too few classes
     scores.per_class['Acc'] = _ratio(
         np.bincount(labels[right], minlength=len(names)),
         np.bincount(labels, minlength=len(names)),

@@ -17,8 +17,8 @@ class Progress:
     Logs plain lines with mmengine's logger, which are readable in terminals, log files and cluster output.
 
     Args:
-        cells: number of cells in the whole sweep.
-        done: number of cells finished before this run.
+        cells: the cells of the whole sweep.
+        done: those finished before this run.
         images: number of images per cell, over all ranks.
     """
 

@@ -137,6 +137,12 @@ def how_to_read(evaluator: Evaluator) -> KnownMetric:
     return known(evaluator.metrics[headline_metric(evaluator.metrics)]) or _UNKNOWN
 
 
+def ignored_label(evaluator: Evaluator) -> int:
+    """The label of ignored pixels, of the first metric that has one; mmseg's default without."""
+    named = (getattr(metric, 'ignore_index', None) for metric in evaluator.metrics)
+    return next((label for label in named if isinstance(label, int)), 255)
+
+
 def for_sweep(evaluator: Any) -> Evaluator:
     """An evaluator that writes no predictions, from any that mmengine takes; that one is not changed.
 

@@ -40,7 +40,10 @@ TESTS = {
         'test_models/test_checkpoints/test_pretrained_backbones.py '
         'test_models/test_checkpoints/test_refused_checkpoints.py',
     ),
-    'checks/labels': 'test_engine/test_checks/test_label_checks.py',
+    'checks/labels': (
+        'test_engine/test_checks/test_label_checks.py test_engine/test_checks/test_label_readers.py '
+        'test_engine/test_checks/test_label_files.py'
+    ),
     'checks/datasets': (
         'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py '
         'test_engine/test_classification_checks.py'

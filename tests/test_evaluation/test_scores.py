@@ -82,6 +82,18 @@ def test_classification():
     assert scores.statistics[:, 0, 0].tolist() == [True, False, False, False]
 
 
+def test_labels_of_classes_without_a_name():
+    metric = pytest.importorskip('mmpretrain.evaluation').Accuracy()
+    metric.dataset_meta = {'classes': ('cat',)}
+    results = [
+        {'pred_score': torch.tensor([0.1, 0.2, 0.7]), 'gt_label': torch.tensor([label])}
+        for label in (0, 2)
+    ]
+    scores = compute_scores([metric], [results])
+    assert scores.metrics == {'top1': 50.0}
+    assert scores.per_class == {'Acc': {'cat': 0.0, '1': None, '2': 100.0}}
+
+
 def test_classification_by_labels_alone():
     metric = pytest.importorskip('mmpretrain.evaluation').Accuracy()
     results = [
