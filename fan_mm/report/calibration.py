@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fan_mm.report.labels import arrow, corruption_label, interval, number
+from fan_mm.report.labels import arrow, corruption_label, number, with_interval
 from fan_mm.report.robustness_table import INCOMPLETE, RobustnessTable
 
 MEASURES = {  # name: digits printed
@@ -172,9 +172,9 @@ def text_of(entry: Mapping, digits: int) -> str:
     return INCOMPLETE if entry.get('missing') else number(entry['value'], digits)
 
 
-def with_interval(entry: Mapping, digits: int) -> str:
+def entry_text(entry: Mapping, digits: int) -> str:
     """The same, and its interval, if there is one."""
-    return f'{text_of(entry, digits)} {interval(entry["interval"], digits)}'.strip()
+    return with_interval(text_of(entry, digits), entry['interval'], digits)
 
 
 def csv_columns(results: Mapping) -> dict[tuple[str, str], str]:
@@ -214,7 +214,7 @@ def calibration_lines(found: Mapping[str, Mapping]) -> list[str]:
                 clean, mean = (text_of(entry[name], digits) for name in ('clean', 'mean'))
                 parts.append(f'{measure} clean {clean}, mean {mean}')
             else:
-                parts.append(f'{measure} {with_interval(entry, digits)}')
+                parts.append(f'{measure} {entry_text(entry, digits)}')
         lines.append(('' if variant == PLAIN else 'with temperature: ') + '; '.join(parts))
     return lines
 

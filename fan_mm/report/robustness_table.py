@@ -15,9 +15,9 @@ from fan_mm.evaluation.consistency import finite
 from fan_mm.report.labels import (
     cells_label,
     corruption_in_sentence,
-    interval,
     named_scope,
     number,
+    with_interval,
 )
 from fan_mm.report.results_table import ResultsTable
 
@@ -86,7 +86,7 @@ class Measure:
     @property
     def with_interval(self) -> str:
         """The same, and the interval, if there is one."""
-        return f'{self.text} {interval(self.interval, self.digits)}'.strip()
+        return with_interval(self.text, self.interval, self.digits)
 
 
 @dataclass(frozen=True)

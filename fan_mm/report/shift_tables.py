@@ -10,10 +10,10 @@ from fan_mm.report.calibration import (
     csv_columns,
     csv_numbers,
     csv_values,
-    with_interval,
+    entry_text,
 )
 from fan_mm.report.findings import notices
-from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
+from fan_mm.report.labels import arrow, interval, metric_label, number, task_label, with_interval
 from fan_mm.report.robustness_table import INCOMPLETE
 from fan_mm.report.shift_table import EFFECTIVE, MEANINGS, OTHERS, Row, ShiftTable
 from fan_mm.report.tables import as_csv, markdown_table, with_doubt
@@ -99,7 +99,7 @@ def summary_text(results: dict) -> str:
         effective = table.sets[name]['mean_of_conditions'].get('effective_robustness')
         if effective is not None:
             value = number(effective['value']) if effective['complete'] else INCOMPLETE
-            line = f'  {EFFECTIVE:36}{value:>6} {interval(effective["interval"])}'.rstrip()
+            line = with_interval(f'  {EFFECTIVE:36}{value:>6}', effective['interval'])
             notes = table.sets[name].get('notes') or ()
             about = [n.removeprefix(f'{EFFECTIVE}: ') for n in notes if n.startswith(EFFECTIVE)]
             lines.append('; '.join([line, *about]))
@@ -116,7 +116,7 @@ def summary_text(results: dict) -> str:
 
 
 def _line(label: str, row: Row) -> str:
-    text = f'  {label:36}{row.text:>6} {interval(row.score["interval"])}'.rstrip()
+    text = with_interval(f'  {label:36}{row.text:>6}', row.score['interval'])
     if row.retention and row.retention['value'] is not None:
         text += f', {row.retention["value"]:.1f} % of clean'
     return '; '.join([text, *row.remarks])
@@ -172,7 +172,7 @@ def _others(table: ShiftTable) -> str:
         [
             table.title(name) if name in table.sets else name,
             label,
-            *(f'{row.text} {interval(row.score["interval"])}'.strip() for row in found),
+            *(with_interval(row.text, row.score['interval']) for row in found),
         ]
         for (name, label), found in other_scores(table).items()
     ]
@@ -184,13 +184,13 @@ def _others(table: ShiftTable) -> str:
 def _effective(table: ShiftTable) -> str:
     """Effective robustness, where a set's field reports it."""
     found = [m for m in table.headline() if m.label.endswith(EFFECTIVE)]
-    return '\n'.join(f'- {m.label}: {m.text} {interval(m.interval)}'.strip() for m in found)
+    return '\n'.join(f'- {m.label}: {m.with_interval}' for m in found)
 
 
 def _calibration(table: ShiftTable) -> str:
     """ECE, NLL and Brier score of every condition, where they were measured."""
     rows = [
-        [label, *(with_interval(values[m], digits) for m, digits in MEASURES.items())]
+        [label, *(entry_text(values[m], digits) for m, digits in MEASURES.items())]
         for label, values in calibrations(table)
     ]
     return markdown_table(['calibration', *MEASURES], rows) if rows else ''

@@ -9,7 +9,7 @@ from fan_mm.report.calibration import (
     csv_columns,
     csv_values,
     ece_rows,
-    with_interval,
+    entry_text,
 )
 from fan_mm.report.findings import notices
 from fan_mm.report.labels import (
@@ -201,7 +201,7 @@ def _calibration(table: RobustnessTable) -> str:
     if found is None:
         return ''
     rows = [
-        [label, *(with_interval(entry, digits) for entry in entries)]
+        [label, *(entry_text(entry, digits) for entry in entries)]
         for label, digits, entries in found.rows()
     ]
     parts = ['## Calibration', found.about(), markdown_table(['', *found.heads()], rows)]
