@@ -268,7 +268,9 @@ def test_the_copy_that_is_named_is_a_swapped_one(tmp_path):
     clean = write_clean(tmp_path / 'clean', count=5)
     write_copies(tmp_path / 'c', clean, applied, lambda image: image[..., ::-1])
     write_copies(tmp_path / 'c', clean[2:3], applied)
-    with pytest.raises(InputError, match=r'/[0134]\.png and other copies .*, compared with .*clean'):
+    with pytest.raises(
+        InputError, match=r'/[0134]\.png and other copies .*, compared with .*clean'
+    ):
         check(tmp_path / 'c', clean, Dataset())
 
 
