@@ -113,8 +113,13 @@ def check_coco(
     loads_masks = any(
         type_name(step).endswith('LoadAnnotations') and step.get('with_mask') for step in steps
     )
-    mask_head = next((where for where, _ in heads(model) if where.endswith('mask_head')), None)
-    if split == 'train' and mask_head:
+    # BoxInst learns masks from boxes.
+    of_masks = (
+        where
+        for where, head in heads(model)
+        if 'mask_head' in where and type_name(head) != 'BoxInstMaskHead'
+    )
+    if split == 'train' and (mask_head := next(of_masks, None)):
         _check_masks(place, file, classes, steps, mask_head)
     masks = 'LoadAnnotations(with_mask=True)' if loads_masks else None
     usable = check_as_dataset(file, classes, masks)
