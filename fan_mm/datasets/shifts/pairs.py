@@ -184,9 +184,10 @@ class _Search:
         self._note_lost_labels()
         pairs, encoding = self._paired(pictures)
         conditions = self._by_condition(pairs)
-        for name, found in conditions.items():
+        for name, found in list(conditions.items()):
             if encoding and not any(label for _, label in found):
                 self.notes.append(f'{name}: none of its {len(found)} images has a label')
+                del conditions[name]
         return tuple(
             Condition(
                 name=name,
@@ -196,13 +197,12 @@ class _Search:
                 labels=tuple(label.path for _, label in found if label),
                 encoding=encoding,
                 unlabelled=tuple(
-                    picture.path for picture, label in found if not label and encoding
+                    picture.path for picture, label in found if encoding and not label
                 ),
                 labels_folder=self.labels_folder,
                 notes=tuple(self.notes),
             )
             for name, found in conditions.items()
-            if not encoding or any(label for _, label in found)
         )
 
     def _named(self, folder: Path, files: Iterable[tuple[str, ...]]) -> list[_File]:

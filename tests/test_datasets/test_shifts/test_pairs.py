@@ -7,6 +7,7 @@ from shift_trees import ACDC, LAYOUTS, LISTS, acdc, flat, found, plant
 
 from fan_mm import folders
 from fan_mm.datasets.shifts import SHIFT_SETS
+from fan_mm.datasets.shifts.pairs import Named, by_folder
 from fan_mm.datasets.shifts.paths import below, nearest, walked_once
 from fan_mm.errors import InputError
 
@@ -282,3 +283,20 @@ def test_what_the_names_of_folders_say():
     assert nearest(('a', 'val'), ('val',)) == ''  # a file is no folder
     assert below(parts, ('rgb',)) == 'val/a/Val/b' and below(parts, ('val', 'rgb')) == 'b'
     assert below(parts, ('test',)) == 'b' and below(('x.png',), ('test',)) == ''
+
+
+@pytest.mark.parametrize(
+    ('path', 'named'),
+    [
+        ('val/Images/a.b.JPG', Named('a.b', split='val')),
+        ('val/labels/a.png', Named('a', ('label_ids',), 'val', rank=1)),
+        ('val/labels/older/a.png', Named('a', ('label_ids',), 'val', rank=2)),
+        ('val/labels/a.jpg', None),  # labels lose nothing
+        ('val/labels/instances/a.png', None),
+        ('images/a.json', None),
+        ('a.png', None),
+    ],
+)
+def test_images_and_labels_of_one_name_in_different_folders(path, named):
+    folders = {'images': (), 'labels': ('label_ids',), 'older': ('label_ids',), 'instances': None}
+    assert by_folder(path.split('/'), folders, ('val',)) == named
