@@ -360,7 +360,7 @@ class _Search:
         have = [self._labels_of(picture) for picture in pictures]
         counts = Counter(e for of_one in have for e in of_one if e in self.encodings)
         labelled = sum(any(e in of_one for e in self.encodings) for of_one in have)
-        if not labelled and self.split in self.set.withheld:
+        if not labelled and {p.named.split for p in pictures} <= {*self.set.withheld}:
             return [(picture, None) for picture in pictures], ''
         if not labelled:
             self._refuse_unlabelled(pictures[0], {e for of_one in have for e in of_one})

@@ -157,6 +157,20 @@ def test_a_list_of_pictures_and_labels_in_absolute_paths(tmp_path):
     assert found(tmp_path, 'acdc', str(tmp_path / 'rain.txt')) == {'rain': [(picture, label)]}
 
 
+def test_a_list_of_pictures_whose_labels_are_withheld(tmp_path):
+    """As of the whole split; of another split's pictures labels are still wanted."""
+    pairs = acdc(split='test')
+    plant(tmp_path, *(picture for ((picture, _),) in pairs.values()))
+    plant(tmp_path, 'two.txt', content='\n'.join(pairs[c][0][0] for c in ('fog', 'rain')))
+    expected = {c: [(pairs[c][0][0], None)] for c in ('fog', 'rain')}
+    assert found(tmp_path, 'acdc', 'two.txt') == expected
+    val = acdc()['fog'][0][0]
+    plant(tmp_path, val)
+    plant(tmp_path, 'two.txt', content=f'{val}\n{pairs["rain"][0][0]}')
+    with pytest.raises(InputError, match='no labels below'):
+        found(tmp_path, 'acdc', 'two.txt')
+
+
 def test_a_list_that_is_not_there_is_not_another_of_its_name(tmp_path):
     picture, label = acdc()['rain'][0]
     plant(tmp_path, *flat(acdc()))
