@@ -10,11 +10,11 @@ from fan_mm.report.calibration import (
     CalibrationTable,
     calibration_of,
     ece_rows,
+    entry_text,
     suffix,
-    with_interval,
 )
 from fan_mm.report.figures import inline_svg
-from fan_mm.report.labels import arrow, number
+from fan_mm.report.labels import arrow, in_brackets, number
 from fan_mm.report.robustness_table import RobustnessTable
 
 
@@ -26,14 +26,14 @@ def calibration_section(table: RobustnessTable, figures: Mapping[str, Figure]) -
     rows = [
         page.head_cell(label, 'row')
         + ''.join(
-            page.cell(with_interval(entry, digits), 'absent' if entry['missing'] else '')
+            page.cell(entry_text(entry, digits), 'absent' if entry['missing'] else '')
             for entry in entries
         )
         for label, digits, entries in found.rows()
     ]
     head = [page.head_cell('measure', kind='left'), *map(page.head_cell, found.heads())]
-    level = f'In brackets {100 * table.level:.0f} % intervals. ' if table.level else ''
-    caption = f'{level}Means are over severities, then over corruptions, of {table.benchmark}.'
+    caption = f'Means are over severities, then over corruptions, of {table.benchmark}.'
+    caption += in_brackets(table.level)
     parts = [page.paragraph(found.about()), page.table(caption, head, [rows], 'lines')]
     for variant in found.variants:
         parts += _of_variant(found, variant, figures)

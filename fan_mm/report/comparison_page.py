@@ -6,7 +6,7 @@ from html import escape
 from fan_mm.report import comparison_words as words
 from fan_mm.report import page
 from fan_mm.report.comparison import Comparison, Entry
-from fan_mm.report.labels import corruption_label, metric_label, task_label
+from fan_mm.report.labels import corruption_label, in_brackets, metric_label, task_label
 from fan_mm.report.scatter import plotted
 
 
@@ -61,12 +61,8 @@ def _summary_section(comparison: Comparison) -> list[str]:
         )
         for e in comparison.entries
     ]
-    level = (
-        f' In brackets the {100 * comparison.level:.0f} % bootstrap interval.'
-        if comparison.level
-        else ''
-    )
-    caption = f'Corrupted mean: mean {metric_label(comparison.metric)} over {comparison.benchmark}.{level}'
+    caption = f'Corrupted mean: mean {metric_label(comparison.metric)} over {comparison.benchmark}.'
+    caption += in_brackets(comparison.level)
     places = ''.join(f'<li>{escape(place)}</li>' for place in words.places(comparison))
     return [
         page.table(caption, head, [rows], 'lines'),

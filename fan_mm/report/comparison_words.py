@@ -6,7 +6,16 @@ from typing import NamedTuple
 
 from fan_mm.report.calibration import calibration_digits, calibration_label
 from fan_mm.report.comparison import CALIBRATION, Comparison, Difference, Entry
-from fan_mm.report.labels import UNLIKE, arrow, interval, metric_label, number, signed
+from fan_mm.report.labels import (
+    UNLIKE,
+    arrow,
+    in_brackets,
+    interval,
+    metric_label,
+    number,
+    signed,
+    with_interval,
+)
 from fan_mm.report.shift_comparison import ShiftDifference
 
 
@@ -20,10 +29,10 @@ def summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]
     digits = comparison.digits
     columns: dict[str, Callable[[Entry], str]] = {
         f'clean {metric_label(comparison.metric)} ↑': lambda e: number(e.clean, digits),
-        'corrupted mean ↑': lambda e: _with_interval(
+        'corrupted mean ↑': lambda e: with_interval(
             marked_mean(e, 'mean', e.mean, digits), e.mean_interval
         ),
-        'retention ↑': lambda e: _with_interval(
+        'retention ↑': lambda e: with_interval(
             marked_mean(e, 'mean', e.retention), e.retention_interval
         ),
     }
@@ -73,7 +82,7 @@ def other_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
     def text(entry: Entry, name: str) -> str:
         found = entry.others.get(name)
         value = marked_mean(entry, 'mean', found.value if found else None, comparison.digits)
-        return value if found is None else _with_interval(value, found.interval)
+        return value if found is None else with_interval(value, found.interval)
 
     return {f'{metric_label(name)} ↑': functools.partial(text, name=name) for name in names}
 
@@ -108,12 +117,11 @@ class Further(NamedTuple):
 def further_tables(comparison: Comparison) -> list[Further]:
     """Other scores, and calibration, where any entry has them."""
     unit = ', per cent' if comparison.unit_label else ''
-    level = comparison.level
     others = Further(
         'others',
         comparison.tables[0].others_title,
         f'Mean over {comparison.benchmark}{unit}.',
-        f' In brackets {100 * level:.0f} % bootstrap intervals.' if level else '',
+        in_brackets(comparison.level),
         other_columns(comparison),
         [entry for entry in comparison.entries if entry.others],
     )
@@ -155,10 +163,6 @@ def places(comparison: Comparison) -> list[str]:
         + '.'
         for name, found in comparison.places.items()
     ]
-
-
-def _with_interval(text: str, bounds: tuple[float, float] | None) -> str:
-    return f'{text} {interval(bounds)}'.strip()
 
 
 def difference_row(comparison: Comparison, difference: Difference) -> list[str]:

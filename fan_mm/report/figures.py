@@ -26,8 +26,8 @@ from matplotlib.text import Annotation
 from fan_mm.fileio import write_whole
 from fan_mm.report import colours
 from fan_mm.report.fonts import drawable_figure, letters_of_the_page
-from fan_mm.report.labels import DASH, UNLIKE, arrow, corruption_label, number, wrapped
-from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
+from fan_mm.report.labels import UNLIKE, arrow, corruption_label, number, wrapped
+from fan_mm.report.robustness_table import HOLD_OUTS, INCOMPLETE, RobustnessTable
 
 WIDTH = 7.0  # inches, a text width of most papers
 DPI = 200
@@ -170,9 +170,11 @@ def heat_map(table: RobustnessTable) -> Figure:
                 axes.text(-0.15, y + 0.5, corruption_label(name), va='center', ha='right')
                 for x, severity in zip(columns, severities, strict=False):
                     _heat_cell(axes, x, y, table, name, severity)
-                mean, kept = table.mean(name), table.retention(name)
-                _filled_cell(axes, columns[-2], y, table.text(mean), table.lost_share(mean))
-                axes.text(columns[-1] + 0.5, y + 0.5, number(kept), ha='center', va='center')
+                text, share = table.mean_text(table.row(name)), table.lost_share(table.mean(name))
+                draw_mean = _alarming_cell if text == INCOMPLETE else _filled_cell
+                draw_mean(axes, columns[-2], y, text, share)
+                kept = number(table.retention(name))
+                axes.text(columns[-1] + 0.5, y + 0.5, kept, ha='center', va='center')
                 y += 1
             y += 0.45
         axes.set_xlim(-4.2, columns[-1] + 1.3)
@@ -268,15 +270,15 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
 
 def _bar(axes: Axes, y: float, table: RobustnessTable, group: str, top: float, mark: str) -> None:
     entry, clean = table.group(group), table.clean
-    if entry['mean'] is None and entry['complete']:
-        axes.text(0.02 * top, y, DASH, va='center', color=colours.QUIET)
-    elif entry['mean'] is None:
-        axes.text(0.02 * top, y, 'incomplete', va='center', color=colours.ALARM)
+    text = table.mean_text(entry)
+    if entry['mean'] is None:
+        colour = colours.ALARM if text == INCOMPLETE else colours.QUIET
+        axes.text(0.02 * top, y, text, va='center', color=colour)
     else:
         colour, _ = colours.series(0)
         axes.barh(y, entry['mean'], height=0.56, color=colour)
         kept = '' if entry['retention'] is None else f' ({entry["retention"]:.0f} %)'
-        axes.text(1.04 * top, y, table.text(entry['mean']) + mark + kept, va='center')
+        axes.text(1.04 * top, y, text + mark + kept, va='center')
     if clean is not None:
         axes.plot([clean, clean], [y - 0.38, y + 0.38], color=colours.INK, linewidth=1.2)
 
@@ -302,32 +304,28 @@ def _heat_cell(
     if state == 'outside':
         axes.text(x + 0.5, y + 0.5, '·', ha='center', va='center', color=colours.QUIET)
         return
-    axes.add_patch(
-        Rectangle(
-            (x + 0.06, y + 0.06), 0.88, 0.88, fill=False, edgecolor=colours.ALARM, linewidth=0.8
-        )
-    )
-    axes.text(x + 0.5, y + 0.5, state, ha='center', va='center', color=colours.ALARM, fontsize=5.5)
+    _alarming_cell(axes, x, y, state)
+
+
+def _alarming_cell(axes: Axes, x: float, y: float, text: str, _: float | None = None) -> None:
+    corner = (x + 0.06, y + 0.06)
+    frame = Rectangle(corner, 0.88, 0.88, fill=False, edgecolor=colours.ALARM, linewidth=0.8)
+    axes.add_patch(frame)
+    axes.text(x + 0.5, y + 0.5, text, ha='center', va='center', color=colours.ALARM, fontsize=5.5)
 
 
 def _filled_cell(
     axes: Axes, x: float, y: float, text: str, share: float | None, counts: bool = True
 ) -> None:
-    if share is None:
-        axes.text(x + 0.5, y + 0.5, text, ha='center', va='center', color=colours.ALARM)
-        return
-    fill = colours.heat(share)
-    axes.add_patch(Rectangle((x, y), 1, 1, facecolor=fill, edgecolor=colours.PAPER, linewidth=1.2))
+    """A number on the colour of its loss; on none without a clean score."""
+    ink = colours.INK
+    if share is not None:
+        fill = colours.heat(share)
+        ink = colours.ink_on(fill)
+        plate = Rectangle((x, y), 1, 1, facecolor=fill, edgecolor=colours.PAPER, linewidth=1.2)
+        axes.add_patch(plate)
     face = 'normal' if counts else 'italic'
-    axes.text(
-        x + 0.5,
-        y + 0.5,
-        text,
-        ha='center',
-        va='center',
-        color=colours.ink_on(fill),
-        style=face,
-    )
+    axes.text(x + 0.5, y + 0.5, text, ha='center', va='center', color=ink, style=face)
 
 
 def _curve_panel(axes: Axes, table: RobustnessTable, names: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from fan_mm.report.labels import (
     number,
     task_label,
 )
-from fan_mm.report.robustness_table import ClassLosses, Measure, RobustnessTable
+from fan_mm.report.robustness_table import INCOMPLETE, ClassLosses, Measure, RobustnessTable
 from fan_mm.report.shift_table import ShiftTable
 
 _CLEAN_ROLES = {
@@ -123,17 +123,18 @@ def _cells_section(table: RobustnessTable) -> list[str]:
             rows.append(
                 page.head_cell(corruption_label(name), 'row')
                 + cells
-                + _mean_cells(table, table.mean(name), table.retention(name))
+                + _mean_cells(table, table.row(name), table.retention(name))
             )
         if group in table.groups:
             entry = table.group(group)
-            rows.append(_total(table, f'mean of {group}', entry['mean'], entry['retention']))
+            rows.append(_total(table, f'mean of {group}', entry, entry['retention']))
         rows[0] = page.head_cell(group.capitalize(), 'rowgroup', rows=len(rows)) + rows[0]
         bodies.append(rows)
     if table.results['benchmark']['groups']:
         mean, retention = table.measure('mean'), table.measure('retention')
         what = f'mean of {table.benchmark}'
-        last = _total(table, what, mean.value, retention.value)
+        entry = {'mean': mean.value, 'complete': not mean.missing}
+        last = _total(table, what, entry, retention.value)
         bodies.append([page.head_cell('All', 'rowgroup') + last])
     unit = ', in per cent' if table.in_per_cent else ''
     caption = (
@@ -146,18 +147,17 @@ def _cells_section(table: RobustnessTable) -> list[str]:
     ]
 
 
-def _total(table: RobustnessTable, text: str, mean: float | None, retention: float | None) -> str:
+def _total(table: RobustnessTable, text: str, entry: Mapping, retention: float | None) -> str:
     """A row for the mean of several corruptions, after its group's cell."""
     head = page.head_cell(text, 'row', 'total', columns=1 + len(table.severities))
-    return head + _mean_cells(table, mean, retention)
+    return head + _mean_cells(table, entry, retention)
 
 
-def _mean_cells(table: RobustnessTable, mean: float | None, retention: float | None) -> str:
-    if mean is None:
-        return page.cell('incomplete', 'absent') + page.cell(number(None))
-    return page.cell(table.text(mean), 'mean', share=table.lost_share(mean)) + page.cell(
-        number(retention)
-    )
+def _mean_cells(table: RobustnessTable, entry: Mapping, retention: float | None) -> str:
+    text = table.mean_text(entry)
+    kind = 'absent' if text == INCOMPLETE else 'mean'
+    mean = page.cell(text, kind, share=table.lost_share(entry['mean']))
+    return mean + page.cell(number(retention))
 
 
 def _cell(table: RobustnessTable, name: str, severity: int) -> str:

@@ -210,9 +210,7 @@ def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndar
 
 def _lines(text: str, width: int, size: int) -> list[str]:
     """Text in lines of so many pixels, of letters of a size."""
-    letters = len(text)
-    while True:
-        lines = wrapped(text, letters).split('\n')
-        if letters <= 1 or max(map(_font(size).getlength, lines)) <= width:
-            return lines
+    letters, length = max(1, len(text)), _font(size).getlength
+    while max(map(length, lines := wrapped(text, letters).split('\n'))) > width and letters > 1:
         letters -= 1
+    return lines

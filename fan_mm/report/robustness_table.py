@@ -5,7 +5,7 @@ show the same numbers. Nothing is measured: means, retention and intervals are r
 summary that `fan_mm.evaluation` wrote. A value that is not there is None, never a partial mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,14 @@ from fan_mm.evaluation.consistency import finite
 from fan_mm.report.labels import (
     cells_label,
     corruption_in_sentence,
-    interval,
     named_scope,
     number,
+    with_interval,
 )
 from fan_mm.report.results_table import ResultsTable
 
 HOLD_OUTS = 'hold-outs'
+INCOMPLETE = 'incomplete'  # what stands in place of a number whose cells are missing
 MOST_CLASSES = 20  # rows of the per-class table; per_class.csv has all
 NO_INTERVAL = (
     'no per-image data are stored for them, or they are undefined in some resamples (no such objects, or a '
@@ -80,12 +81,12 @@ class Measure:
     @property
     def text(self) -> str:
         """The number, 'incomplete' if cells are missing, a dash if it is not defined."""
-        return 'incomplete' if self.missing else number(self.value, self.digits)
+        return INCOMPLETE if self.missing else number(self.value, self.digits)
 
     @property
     def with_interval(self) -> str:
         """The same, and the interval, if there is one."""
-        return f'{self.text} {interval(self.interval, self.digits)}'.strip()
+        return with_interval(self.text, self.interval, self.digits)
 
 
 @dataclass(frozen=True)
@@ -133,12 +134,12 @@ class ClassLosses:
         return 'the class that loses most first'
 
     def worst(self) -> list[tuple[str, str, float]]:
-        """The five largest losses as (class, corruption, points)."""
+        """The five largest losses as (class, corruption, points), without those that are printed as 0.0."""
         flat = [
             (name, corruption, float(points))
             for name, row in zip(self.classes, self.losses, strict=True)
             for corruption, points in zip(self.corruptions, row, strict=True)
-            if points > 0
+            if round(float(points), 1) > 0
         ]
         return sorted(flat, key=lambda item: -item[2])[:5]
 
@@ -235,9 +236,19 @@ class RobustnessTable(ResultsTable):
         cell = self._cells.get((corruption, severity))
         return cell['error'] if cell else None
 
+    def row(self, corruption: str) -> dict:
+        """'mean' over its severities and 'complete' of a corruption."""
+        nothing = {'mean': None, 'complete': False}
+        return self.results['summary']['corruptions'].get(corruption, nothing)
+
     def mean(self, corruption: str) -> float | None:
         """A corruption's mean over its severities; None if one is missing."""
-        return self.results['summary']['corruptions'].get(corruption, {}).get('mean')
+        return self.row(corruption)['mean']
+
+    def mean_text(self, entry: Mapping) -> str:
+        """The mean of a row or group: 'incomplete' if cells are missing, a dash if it is not defined."""
+        missing = entry['mean'] is None and not entry['complete']
+        return INCOMPLETE if missing else self.text(entry['mean'])
 
     def retention(self, corruption: str) -> float | None:
         """A corruption's mean / clean, per cent."""

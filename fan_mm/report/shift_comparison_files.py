@@ -16,7 +16,7 @@ from fan_mm.report import page
 from fan_mm.report.calibration import calibration_digits, calibration_label
 from fan_mm.report.comparison_files import write_files
 from fan_mm.report.comparison_words import UNITS, difference_cells
-from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
+from fan_mm.report.labels import arrow, metric_label, number, task_label, with_interval
 from fan_mm.report.latex import NEEDS, bare, group_heads, latex, latex_row, latex_table, turned
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.shift_comparison import (
@@ -169,8 +169,7 @@ def _rows(comparison: ShiftComparison, metric: str) -> list[tuple[str, list[str]
             score = score_in(table, column, metric)
             text = number(score['value'] if score else None, digits)
             mark = '*' if (table.name, column) in comparison.unlike else ''
-            bounds = interval(score['interval'] if score else None, digits)
-            texts.append(f'{text}{mark} {bounds}'.strip())
+            texts.append(with_interval(text + mark, score['interval'] if score else None, digits))
         rows.append((table.name, texts, False))
     of_model: dict[tuple[str, str], dict[Column, float]] = {}
     for row in comparison.published:
@@ -314,11 +313,7 @@ def _html(comparison: ShiftComparison, svgs: dict[str, str]) -> str:
         ),
         'figure': (
             'At a glance',
-            [
-                page.figure(
-                    svgs['conditions'], 'With bootstrap intervals; squares: pooled and mean.'
-                )
-            ],
+            [page.figure(svgs['conditions'], 'With bootstrap intervals; hollow: pooled and mean.')],
         ),
         'simulated': (
             'Simulated and real',

@@ -55,14 +55,13 @@ def _point(axes: Axes, y: float, row: Row, colour: str, marker: str) -> None:
         return
     if row.score['interval']:
         axes.plot(row.score['interval'], [y, y], color=colour, linewidth=1.1)
-    combined = row.kind == 'combined'
     axes.plot(
         [value],
         [y],
         ls='none',
-        marker='s' if combined else marker,
-        markersize=5.5 if combined else 4,
-        markerfacecolor=colours.PAPER if combined else colour,
+        marker=marker,
+        markersize=5,
+        markerfacecolor=colours.PAPER if row.kind == 'combined' else colour,
         markeredgecolor=colour,
         zorder=3,
     )

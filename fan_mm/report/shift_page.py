@@ -106,7 +106,7 @@ def _row(table: ShiftTable, row: Row) -> str:
 def _figure_section(table: ShiftTable, figure: Figure) -> list[str]:
     svg = inline_svg(figure, 'conditions', f'{table.metric_label} in each condition')
     caption = (
-        'Points: conditions; bars: the bootstrap interval; squares: pooled and mean of conditions. '
+        'Points: conditions; bars: the bootstrap interval; hollow: pooled and mean of conditions. '
         'The dashed line is the clean column.'
     )
     return [page.figure(svg, caption)]

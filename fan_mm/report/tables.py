@@ -9,7 +9,7 @@ from fan_mm.report.calibration import (
     csv_columns,
     csv_values,
     ece_rows,
-    with_interval,
+    entry_text,
 )
 from fan_mm.report.findings import notices
 from fan_mm.report.labels import (
@@ -142,7 +142,7 @@ def _cells(table: RobustnessTable) -> str:
         for i, name in enumerate(names):
             cells = [_cell(table, name, s) for s in table.severities]
             label = group.capitalize() + (' (not in the mean)' if group == HOLD_OUTS else '')
-            means = [table.text(table.mean(name)), number(table.retention(name))]
+            means = [table.mean_text(table.row(name)), number(table.retention(name))]
             rows.append([label if i == 0 else '', corruption_label(name), *cells, *means])
     severities = (f'severity {s}' for s in table.severities)
     head = ['group', 'corruption', *severities, 'mean', 'retention']
@@ -161,9 +161,7 @@ def _groups(table: RobustnessTable) -> str:
     rows = [
         [
             group.capitalize(),
-            table.text(table.group(group)['mean'])
-            if table.group(group)['complete']
-            else 'incomplete',
+            table.mean_text(table.group(group)),
             number(table.group(group)['retention']),
         ]
         for group in table.groups
@@ -203,7 +201,7 @@ def _calibration(table: RobustnessTable) -> str:
     if found is None:
         return ''
     rows = [
-        [label, *(with_interval(entry, digits) for entry in entries)]
+        [label, *(entry_text(entry, digits) for entry in entries)]
         for label, digits, entries in found.rows()
     ]
     parts = ['## Calibration', found.about(), markdown_table(['', *found.heads()], rows)]

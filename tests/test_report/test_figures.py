@@ -16,7 +16,7 @@ from report_checks import assert_labels_inside
 from synthetic_results import synthetic_results
 
 from fan_mm.report import colours, figures
-from fan_mm.report.labels import named_scope
+from fan_mm.report.labels import DASH, named_scope
 from fan_mm.report.robustness_table import RobustnessTable
 
 DRAWN = {
@@ -65,6 +65,20 @@ def test_heat_map_prints_every_value():
                 assert f'{value:.1f}' in shown
     assert shown.count('missing') == shown.count('failed') == 1
     assert shown.count('·') == 8  # four kinds of noise at severities 4 and 5
+
+
+def test_red_is_kept_for_what_is_missing():
+    """A number without a clean score is as good as any; a mean without one of its cells is none."""
+    results = synthetic_results(absent=[('snow', 4)])
+    results['summary']['clean'] = results['cells'][0]['metrics']['mIoU'] = None
+    table = RobustnessTable(results)
+    red = [
+        t.get_text() for t in texts_of(figures.heat_map(table)) if t.get_color() == colours.ALARM
+    ]
+    assert red == ['missing', 'incomplete']
+    assert table.mean_text(table.row('snow')) == 'incomplete'
+    undefined = table.row('snow') | {'complete': True}
+    assert table.mean_text(undefined) == DASH
 
 
 def test_curves_show_the_values_and_leave_gaps():

@@ -119,6 +119,7 @@ def test_side_by_side(image):
     row = side_by_side([image, half], ['first', 'second'])
     title = row.shape[0] - 60
     assert title > 10
+    assert side_by_side([image], ['']).shape == side_by_side([image], ['first']).shape
     assert np.array_equal(row[title:, :90], image)
     assert (row[title:, 96:] == 7).all() and row.shape[1] == 90 + 6 + 40
     assert (row[:, 90:96] == 255).all()
