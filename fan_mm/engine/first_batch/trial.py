@@ -184,7 +184,7 @@ def nothing_changed(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wanted) -> None:
-    loader, evaluator = loop.dataloader, loop.evaluator
+    loader = loop.dataloader
     dataset = loader.dataset
     counted = hasattr(dataset, '__getitem__') and hasattr(dataset, '__len__')
     if isinstance(dataset, IterableDataset) or not counted:
@@ -195,12 +195,10 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wante
     size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
     order = _indices(loader, total)
     load = functools.partial(load_samples, dataset, name=f'{name}_dataloader')
-    if type(loop) not in (
-        ValLoop,
-        TestLoop,
-    ):  # custom loops may use model and evaluator differently
+    if type(loop) not in (ValLoop, TestLoop):  # it may use model and evaluator differently
         load(order[:size])
         return
+    evaluator = loop.evaluator
     parts = parts_of(evaluator, getattr(dataset, 'cumulative_sizes', []))
     batches: list[Sequence] = [order[:size]]
     if parts:
