@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from fan_mm.config_parts import bare_model, datasets_of, parts_below, type_name
+from fan_mm.config_parts import bare_model, datasets_of, metrics_of, parts_below, type_name
 from fan_mm.engine.checks.class_labels import check_class_labels, check_task_labels, reads_json
 from fan_mm.engine.checks.class_orders import check_same_classes
 from fan_mm.engine.checks.coco_files import read_coco
@@ -28,6 +28,7 @@ from fan_mm.engine.checks.schedules import check_schedules
 from fan_mm.engine.checks.unseen import folds_of_some_classes, random_steps, same_files
 from fan_mm.engine.checks.voc_files import check_voc, reads_as_voc
 from fan_mm.engine.classification_checks import (
+    background_first,
     check_images,
     check_number_of_classes,
     check_same_folders,
@@ -52,6 +53,7 @@ from fan_mm.engine.detection_checks import (
     check_evaluator,
     reads_as_coco,
 )
+from fan_mm.engine.evaluators import measures
 from fan_mm.engine.weights import check_start
 from fan_mm.errors import InputError
 from fan_mm.torch_files import local_file, names_file
@@ -335,20 +337,25 @@ def _check_others(
     if reads_as_voc(type(built)):
         return check_voc(place, built, dataset.get('indices'), dataset.get('pipeline'))
     model = bare_model(cfg.model)
+    scored = any(map(measures, metrics_of(cfg.get(f'{split}_evaluator'))))
+    lowest = 0 if split == 'train' or scored else -1  # -1 stands for a label that is withheld
+    names = class_folders(built)
+    notes = []
+    if split == 'test':
+        notes += background_first(place, len(classes_of(place, dataset) or names), model)
     if base_named(type(built), 'CustomDataset', 'mmpretrain'):
-        notes = check_images(place, built, _limit(place, model))
-        if names := class_folders(built):
+        if names:
             folders[place] = names
-        return notes
+        return notes + check_images(place, built, _limit(place, model), lowest)
     if not read_by_libraries(place, dataset):
-        return []  # labels may be changed there
+        return notes  # labels may be changed there
     cls = registered(DATASETS, place, dataset)
     with said_in_one_line(place, dataset):
         if reads_json(type(built)) and _classifies(model):
-            check_class_labels(place, built, _limit(place, model))
+            check_class_labels(place, built, _limit(place, model), lowest)
         if inherits(cls, 'MultiTaskDataset', 'mmpretrain', 'load_data_list', 'parse_data_info'):
             check_task_labels(place, DATASETS.build(dict(dataset, pipeline=[])), _task_heads(model))
-    return []
+    return notes
 
 
 def _task_heads(model: dict) -> dict[str, dict]:

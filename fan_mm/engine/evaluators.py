@@ -206,9 +206,11 @@ def _restore(value: Any, content: Any) -> None:
     if content is None:
         return
     if isinstance(value, torch.Tensor):
-        value.data.copy_(content)
+        if not torch.equal(value, content):  # expanded ones cannot be written
+            value.data.copy_(content)
     elif isinstance(value, np.ndarray):
-        value[...] = content
+        if value.flags.writeable:
+            value[...] = content
     elif isinstance(value, list):
         value[:] = content
     else:

@@ -1,11 +1,11 @@
 """A comparison as Markdown and LaTeX."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from fan_mm.report import comparison_words as words
 from fan_mm.report.comparison import Comparison, Entry
 from fan_mm.report.labels import corruption_label, metric_label, number, task_label
-from fan_mm.report.latex import NEEDS, group_heads, latex, latex_row, latex_table, turned
+from fan_mm.report.latex import NEEDS, bare, group_heads, latex, latex_row, latex_table, turned
 from fan_mm.report.tables import markdown_table
 
 
@@ -30,14 +30,10 @@ def comparison_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
             ],
         ),
     ]
-    if columns := words.other_columns(comparison):
-        rows = words.columnwise(columns, words.with_others(comparison))
-        parts += [f'## {comparison.tables[0].others_title}', words.others_caption(comparison)]
-        parts.append(markdown_table(['model', *columns], rows))
-    if columns := words.calibration_columns(comparison):
-        rows = words.columnwise(columns, words.calibrated(comparison))
-        parts += ['## Calibration', words.calibration_caption(comparison)]
-        parts.append(markdown_table(['model', *columns], rows))
+    for table in words.further_tables(comparison):
+        rows = words.columnwise(table.columns, table.entries)
+        parts += [f'## {table.title}', table.caption + table.intervals]
+        parts.append(markdown_table(['model', *table.columns], rows))
     if comparison.differences:
         parts += ['## Differences', words.difference_text(comparison)]
         parts.append(
@@ -72,16 +68,9 @@ def _sources_markdown(entries: Sequence[Entry]) -> str:
 
 def comparison_latex(comparison: Comparison) -> str:
     """One ``table*`` as papers print it, and one of other scores and of calibration where any result has them."""
-    tables = [_latex_scores(comparison)]
-    if columns := words.other_columns(comparison, bare=True):
-        caption = latex(
-            f'{words.title(comparison)}: mean over {comparison.benchmark}{comparison.unit_label}.'
-        )
-        tables.append(_latex_columnwise(columns, words.with_others(comparison), caption))
-    if columns := words.calibration_columns(comparison):
-        caption = latex(f'{words.title(comparison)}: {words.calibration_caption(comparison)}')
-        tables.append(_latex_columnwise(columns, words.calibrated(comparison), caption))
-    return '\n'.join([NEEDS, *tables, ''])
+    title, tables = words.title(comparison), words.further_tables(comparison)
+    further = [_latex_further(table, latex(f'{title}: {table.caption}')) for table in tables]
+    return '\n'.join([NEEDS, _latex_scores(comparison), *further, ''])
 
 
 def _latex_scores(comparison: Comparison) -> str:
@@ -114,15 +103,13 @@ def _latex_scores(comparison: Comparison) -> str:
     return latex_table(width, lines, caption)
 
 
-def _latex_columnwise(
-    columns: Mapping[str, Callable[[Entry], str]], entries: Sequence[Entry], caption: str
-) -> str:
+def _latex_further(table: words.Further, caption: str) -> str:
     """Models downwards, columns across."""
-    lines = [latex_row(['model', *map(turned, columns)]), '\\midrule']
-    lines += [
-        latex_row([latex(e.name), *(latex(text(e)) for text in columns.values())]) for e in entries
-    ]
-    return latex_table(1 + len(columns), lines, caption)
+    lines = [latex_row(['model', *map(turned, table.columns)]), '\\midrule']
+    for e in table.entries:
+        texts = (latex(bare(text(e))) for text in table.columns.values())
+        lines.append(latex_row([latex(e.name), *texts]))
+    return latex_table(1 + len(table.columns), lines, caption)
 
 
 def _latex_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:

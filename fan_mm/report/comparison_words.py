@@ -2,10 +2,20 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from fan_mm.report.calibration import calibration_digits, calibration_label
 from fan_mm.report.comparison import CALIBRATION, Comparison, Difference, Entry
-from fan_mm.report.labels import UNLIKE, arrow, interval, metric_label, number, signed
+from fan_mm.report.labels import (
+    UNLIKE,
+    arrow,
+    in_brackets,
+    interval,
+    metric_label,
+    number,
+    signed,
+    with_interval,
+)
 from fan_mm.report.shift_comparison import ShiftDifference
 
 
@@ -19,10 +29,10 @@ def summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]
     digits = comparison.digits
     columns: dict[str, Callable[[Entry], str]] = {
         f'clean {metric_label(comparison.metric)} ↑': lambda e: number(e.clean, digits),
-        'corrupted mean ↑': lambda e: _with_interval(
+        'corrupted mean ↑': lambda e: with_interval(
             marked_mean(e, 'mean', e.mean, digits), e.mean_interval
         ),
-        'retention ↑': lambda e: _with_interval(
+        'retention ↑': lambda e: with_interval(
             marked_mean(e, 'mean', e.retention), e.retention_interval
         ),
     }
@@ -64,15 +74,15 @@ def calibration_columns(
     }
 
 
-def other_columns(comparison: Comparison, bare: bool = False) -> dict[str, Callable[[Entry], str]]:
-    """The same of the means of other scores; ``bare`` without their intervals."""
+def other_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
+    """The same of the means of other scores."""
     others = [item for entry in comparison.entries for item in entry.others.items()]
     names = dict.fromkeys(name for name, found in others if found.value is not None)
 
     def text(entry: Entry, name: str) -> str:
         found = entry.others.get(name)
         value = marked_mean(entry, 'mean', found.value if found else None, comparison.digits)
-        return value if found is None or bare else _with_interval(value, found.interval)
+        return value if found is None else with_interval(value, found.interval)
 
     return {f'{metric_label(name)} ↑': functools.partial(text, name=name) for name in names}
 
@@ -84,21 +94,47 @@ def columnwise(
     return [[labelled(e), *(text(e) for text in columns.values())] for e in entries]
 
 
-def with_others(comparison: Comparison) -> list[Entry]:
-    """The entries that have other scores."""
-    return [entry for entry in comparison.entries if entry.others]
+class Further(NamedTuple):
+    """A table beside that of the scores.
+
+    Attributes:
+        key: of its section.
+        title: of it.
+        caption: what its numbers are.
+        intervals: a sentence on what stands in brackets, ' ' before it; '' without brackets.
+        columns: heading -> text of an entry.
+        entries: those that have any of the numbers.
+    """
+
+    key: str
+    title: str
+    caption: str
+    intervals: str
+    columns: dict[str, Callable[[Entry], str]]
+    entries: list[Entry]
 
 
-def others_caption(comparison: Comparison) -> str:
-    """Below the table of other scores."""
-    level = f'{100 * comparison.level:.0f} % ' if comparison.level else ''
+def further_tables(comparison: Comparison) -> list[Further]:
+    """Other scores, and calibration, where any entry has them."""
     unit = ', per cent' if comparison.unit_label else ''
-    return f'Mean over {comparison.benchmark}{unit}; in brackets {level}bootstrap intervals.'
-
-
-def calibrated(comparison: Comparison) -> list[Entry]:
-    """The entries that have calibration."""
-    return [entry for entry in comparison.entries if entry.calibration]
+    others = Further(
+        'others',
+        comparison.tables[0].others_title,
+        f'Mean over {comparison.benchmark}{unit}.',
+        in_brackets(comparison.level),
+        other_columns(comparison),
+        [entry for entry in comparison.entries if entry.others],
+    )
+    calibration = Further(
+        'calibration',
+        'Calibration',
+        f'Calibration on clean images, and the mean over {comparison.benchmark}: ECE in per cent, NLL in '
+        'nats, Brier score from 0 to 2; lower is better.',
+        '',
+        calibration_columns(comparison),
+        [entry for entry in comparison.entries if entry.calibration],
+    )
+    return [table for table in (others, calibration) if table.columns]
 
 
 def marked_mean(entry: Entry, of: str, value: float | None, digits: int = 1) -> str:
@@ -127,10 +163,6 @@ def places(comparison: Comparison) -> list[str]:
         + '.'
         for name, found in comparison.places.items()
     ]
-
-
-def _with_interval(text: str, bounds: tuple[float, float] | None) -> str:
-    return f'{text} {interval(bounds)}'.strip()
 
 
 def difference_row(comparison: Comparison, difference: Difference) -> list[str]:
@@ -171,14 +203,6 @@ def difference_text(comparison: Comparison) -> str:
     nats = any('NLL' in d.measure for d in comparison.differences)
     return f'Each model minus {comparison.entries[0].name}, in {points}{told}.' + (
         f' {UNITS}' if nats else ''
-    )
-
-
-def calibration_caption(comparison: Comparison) -> str:
-    """Below the table of calibration."""
-    return (
-        f'Calibration on clean images, and the mean over {comparison.benchmark}: ECE in per cent, NLL in '
-        'nats, Brier score from 0 to 2; lower is better.'
     )
 
 

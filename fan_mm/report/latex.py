@@ -21,6 +21,11 @@ def latex(text: str) -> str:
     return re.sub('|'.join(map(re.escape, _SPECIAL)), lambda m: _SPECIAL[m[0]], text)
 
 
+def bare(text: str) -> str:
+    """A number without its interval, for which a paper's table has no room."""
+    return text.partition(' [')[0]
+
+
 def turned(text: str) -> str:
     """Text upwards, for the head of a narrow column."""
     return f'\\rotatebox{{90}}{{{latex(text)}}}'

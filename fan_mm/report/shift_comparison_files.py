@@ -16,8 +16,8 @@ from fan_mm.report import page
 from fan_mm.report.calibration import calibration_digits, calibration_label
 from fan_mm.report.comparison_files import write_files
 from fan_mm.report.comparison_words import UNITS, difference_cells
-from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
-from fan_mm.report.latex import NEEDS, group_heads, latex, latex_row, latex_table, turned
+from fan_mm.report.labels import arrow, metric_label, number, task_label, with_interval
+from fan_mm.report.latex import NEEDS, bare, group_heads, latex, latex_row, latex_table, turned
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.shift_comparison import (
     Column,
@@ -169,8 +169,7 @@ def _rows(comparison: ShiftComparison, metric: str) -> list[tuple[str, list[str]
             score = score_in(table, column, metric)
             text = number(score['value'] if score else None, digits)
             mark = '*' if (table.name, column) in comparison.unlike else ''
-            bounds = interval(score['interval'] if score else None, digits)
-            texts.append(f'{text}{mark} {bounds}'.strip())
+            texts.append(with_interval(text + mark, score['interval'] if score else None, digits))
         rows.append((table.name, texts, False))
     of_model: dict[tuple[str, str], dict[Column, float]] = {}
     for row in comparison.published:
@@ -283,9 +282,9 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
     lines = []
     for name, texts, published in _rows(comparison, metric):
         cells = [
-            f'\\textbf{{{latex(_bare(text))}}}'
+            f'\\textbf{{{latex(bare(text))}}}'
             if not published and _is_best(comparison, metric, name, column)
-            else latex(_bare(text))
+            else latex(bare(text))
             for column, text in zip(columns, texts, strict=True)
         ]
         lines.append(latex_row([latex(name), *cells]))
@@ -303,11 +302,6 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
     return latex_table(1 + len(columns), rows, caption)
 
 
-def _bare(text: str) -> str:
-    """Without the interval, for which a paper's table has no room."""
-    return text.partition(' [')[0]
-
-
 # -------------------------------------------------------------------------------------------- HTML
 
 
@@ -319,22 +313,25 @@ def _html(comparison: ShiftComparison, svgs: dict[str, str]) -> str:
         ),
         'figure': (
             'At a glance',
-            [
-                page.figure(
-                    svgs['conditions'], 'With bootstrap intervals; squares: pooled and mean.'
-                )
-            ],
+            [page.figure(svgs['conditions'], 'With bootstrap intervals; hollow: pooled and mean.')],
         ),
         'simulated': (
             'Simulated and real',
             [page.figure(svgs['simulated_real'], SAID)] if 'simulated_real' in svgs else [],
         ),
-        'differences': ('Differences', _differences_section(comparison)),
+        'differences': (
+            'Differences',
+            [
+                page.text_table(
+                    _difference_text(comparison),
+                    _DIFFERENCE_HEAD,
+                    [_difference_row(comparison, d) for d in comparison.differences],
+                )
+            ],
+        ),
         'sources': (
             'Sources of the published rows',
-            [page.facts('Where each row was published.', ('row', 'source'), _sources(comparison))]
-            if comparison.published
-            else [],
+            [page.facts('Where each row was published.', ('row', 'source'), _sources(comparison))],
         ),
         'provenance': (
             'Provenance',
@@ -365,17 +362,9 @@ def _table(comparison: ShiftComparison, metric: str) -> str:
         for column, text in zip(columns, texts, strict=True):
             score = None if table is None else score_in(table, column, metric)
             value = score['value'] if score else None
-            kept = None if value is None else min(max(value / top, 0), 1)
-            share = kept if lower or kept is None else 1 - kept
+            share = None if value is None else value / top if lower else 1 - value / top
             best = not published and _is_best(comparison, metric, name, column)
             bare, _, bounds = text.partition(' ')
             cells += page.cell(bare, 'mean' if best else '', share=share, below=bounds)
         rows.append(page.row(page.head_cell(name, 'row') + cells, 'published' if published else ''))
     return page.table(_caption(comparison, metric), head, [rows], 'heat classes')
-
-
-def _differences_section(comparison: ShiftComparison) -> list[str]:
-    if not comparison.differences:
-        return []
-    rows = [_difference_row(comparison, d) for d in comparison.differences]
-    return [page.text_table(_difference_text(comparison), _DIFFERENCE_HEAD, rows)]

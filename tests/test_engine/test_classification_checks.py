@@ -247,6 +247,14 @@ def test_mistakes_in_lists(listed, split, change, words):
     assert re.search(words, message), message
 
 
+def test_a_list_of_images_without_labels(listed):
+    """As those of ImageNet's test set: predictions of them can be written, but not scored."""
+    cfg = listed('val', lambda lines: [f'{line.split()[0]} -1' for line in lines])
+    assert 'has the label -1' in data_complaint(cfg, training=False)
+    cfg.test_evaluator = dict(type='DumpResults', out_file_path='a.pkl')
+    assert check_data(cfg, training=False) == []
+
+
 def test_pictures_that_an_evaluation_takes_twice(listed):
     cfg = listed('val', lambda lines: [*lines, lines[0]])
     notes = check_data(cfg, training=True)

@@ -82,6 +82,18 @@ def test_classification():
     assert scores.statistics[:, 0, 0].tolist() == [True, False, False, False]
 
 
+def test_labels_of_classes_without_a_name():
+    metric = pytest.importorskip('mmpretrain.evaluation').Accuracy()
+    metric.dataset_meta = {'classes': ('cat',)}
+    results = [
+        {'pred_score': torch.tensor([0.1, 0.2, 0.7]), 'gt_label': torch.tensor([label])}
+        for label in (0, 2)
+    ]
+    scores = compute_scores([metric], [results])
+    assert scores.metrics == {'top1': 50.0}
+    assert scores.per_class == {'Acc': {'cat': 0.0, '1': None, '2': 100.0}}
+
+
 def test_classification_by_labels_alone():
     metric = pytest.importorskip('mmpretrain.evaluation').Accuracy()
     results = [
@@ -159,6 +171,17 @@ def test_detection(ids, tmp_path, capsys):
     whole, less = scores.arrays(matches=True), scores.arrays(matches=False)
     assert set(less) == {'statistics', *(f'draws/{name}' for name in known)}
     assert {'matches/bbox/hit', *less} < set(whole)
+
+
+@pytest.mark.parametrize('ids', [(1, 2), (2, 1)], ids=['ascending', 'falling'])
+def test_classes_of_each_of_two_detection_metrics(ids, tmp_path):
+    metrics = []
+    for prefix, own in (('a', ids), ('b', ids[::-1])):
+        (tmp_path / prefix).mkdir()
+        metrics.append(coco_metric(tmp_path / prefix, ids=own, prefix=prefix))
+    scores = compute_scores(metrics, [detected(metric, [[BOX], []]) for metric in metrics])
+    expected = {'car': pytest.approx(50.5), 'dog': None}
+    assert scores.per_class == {'bbox_mAP': expected, 'b/bbox_mAP': expected}
 
 
 @pytest.mark.parametrize(

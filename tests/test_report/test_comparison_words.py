@@ -8,6 +8,7 @@ import pytest
 from fan_mm.report import comparison_words as words
 from fan_mm.report.comparison import Difference, Entry
 from fan_mm.report.labels import DASH, MINUS, UNLIKE
+from fan_mm.report.latex import bare
 
 
 def measure(value, interval):
@@ -61,6 +62,7 @@ def comparison(*entries, **changes):
         ranks={'a': {'fog': 1}, 'b': {'fog': 1, 'snow': 2}, 'c': {'fog': 3}},
         places={},
         differences=(),
+        tables=(SimpleNamespace(others_title='Other scores'),),
     )
     return SimpleNamespace(**given | changes)
 
@@ -108,30 +110,36 @@ def test_columns_of_calibration():
     marked = replace(FULL, unlike=frozenset({'mean'}))
     assert [UNLIKE in text for text in words.columnwise(columns, [marked])[0][1:]].count(True) == 1
     assert len(words.calibration_columns(comparison(FULL), 'NLL')) == 1
-    assert words.calibrated(comparison(FULL, BARE)) == [FULL]
 
 
 def test_columns_of_other_scores():
     both = comparison(FULL, replace(BARE, others={'mAcc': measure(50.0, None)}), BARE)
-    columns = words.other_columns(both)
+    others, calibration = words.further_tables(both)
+    columns = others.columns
     assert list(columns) == ['mAcc ↑']
     assert words.columnwise(columns, both.entries) == [
         ['a', '70.0 [69.0, 71.0]'], ['b', '50.0'], ['b', DASH]
     ]  # fmt: skip
-    assert words.columnwise(words.other_columns(both, bare=True), [FULL]) == [['a', '70.0']]
-    assert words.with_others(both) == list(both.entries[:2])
+    assert bare(columns['mAcc ↑'](FULL)) == '70.0'
+    assert others.entries == list(both.entries[:2])
+    assert calibration.entries == [FULL] and len(calibration.columns) == 2
+    assert not words.further_tables(comparison(BARE))
 
 
 @pytest.mark.parametrize(
-    ('level', 'unit', 'caption'),
+    ('level', 'unit', 'caption', 'intervals'),
     [
-        (0.95, '%', 'Mean over Cityscapes-C, per cent; in brackets 95 % bootstrap intervals.'),
-        (None, '', 'Mean over Cityscapes-C; in brackets bootstrap intervals.'),
+        (
+            *(0.95, '%', 'Mean over Cityscapes-C, per cent.'),
+            ' In brackets 95 % bootstrap intervals.',
+        ),
+        (None, '', 'Mean over Cityscapes-C.', ''),
     ],
 )
-def test_captions(level, unit, caption):
-    assert words.others_caption(comparison(level=level, unit_label=unit)) == caption
-    assert words.calibration_caption(comparison()).startswith(
+def test_captions(level, unit, caption, intervals):
+    others, calibration = words.further_tables(comparison(FULL, level=level, unit_label=unit))
+    assert (others.caption, others.intervals) == (caption, intervals)
+    assert calibration.caption.startswith(
         'Calibration on clean images, and the mean over Cityscapes-C: ECE'
     )
 

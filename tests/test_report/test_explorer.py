@@ -16,7 +16,11 @@ def test_samples_beyond_the_budget_are_left_out_but_one_is_always_shown(
     monkeypatch.setattr(explorer, 'BUDGET', room)
     results = synthetic_results()
     add_gallery(results, tmp_path, 3)
+    key = 'a/<!--<script></script>'  # may not end the data, nor hide their end
+    for entry in results['gallery']:
+        entry['key'] = entry['key'].replace('frankfurt/frankfurt_000000', key)
     page = ''.join(explorer.explorer(results, tmp_path))
     data = re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)[1]
     assert len(json.loads(data)['samples']) == shown
+    assert json.loads(data)['samples'][0]['key'] == key and '<' not in data
     assert (f'{3 - shown} more do not fit here' in page) == (shown < 3)

@@ -70,8 +70,12 @@ _MORE = 8  # samples for a metric that cannot be computed on the first batch
 
 
 def try_model(
-    step: Callable, loader: DataLoader, name: str, order: Sequence[int] | None = None
-) -> None:
+    step: Callable,
+    loader: DataLoader,
+    name: str,
+    order: Sequence[int] | None = None,
+    first: bool = True,
+) -> bool:
     """Let a model take the first batch of a loader, and one of images of several sizes; its order is not used up.
 
     Args:
@@ -79,6 +83,10 @@ def try_model(
         loader: a loader with an indexable dataset.
         name: name of the loader, for error messages.
         order: order of the samples in the run; None for that of the dataset.
+        first: try the first batch also if all its images have one size.
+
+    Returns:
+        Whether there was a batch of images of several sizes.
 
     Raises:
         InputError: a sample cannot be loaded, or the model cannot take a batch.
@@ -86,10 +94,11 @@ def try_model(
     dataset: Any = loader.dataset
     size: Any = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
     order = range(len(dataset)) if order is None else order
-    batches = {False: order[:size], True: mixed_batch(dataset, order, size)}
+    mixed = mixed_batch(dataset, order, size)
+    batches = {False: order[:size]} if first else {}
+    if mixed not in ([], batches.get(False)):
+        batches[True] = mixed
     for several_sizes, batch in batches.items():
-        if several_sizes and batch in ([], order[:size]):
-            continue
         samples = load_samples(dataset, batch, name)
         try:
             step(loader.collate_fn(samples))
@@ -97,6 +106,7 @@ def try_model(
             raise
         except Exception as error:  # models may raise anything
             raise InputError(f'{name}: {model_fails(error, several_sizes)}') from error
+    return bool(mixed)
 
 
 def model_fails(error: Exception, several_sizes: bool) -> str:
