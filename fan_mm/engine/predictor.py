@@ -9,7 +9,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from fan_mm.config_parts import datasets_of, scope_of, type_name
+from fan_mm.config_parts import bare_model, datasets_of, scope_of, type_name
 from fan_mm.engine.checks.class_orders import metainfo_in
 from fan_mm.engine.checks.datasets import (
     build_lazily,
@@ -95,7 +95,7 @@ class Predictor:
         dataset = _innermost(self.dataset_cfg)
         if self.scope != 'mmpretrain' or dataset is None:
             return ()
-        place, model = 'test_dataloader.dataset', model.get('module', model)
+        place, model = 'test_dataloader.dataset', bare_model(model)
         try:
             with DefaultScope.overwrite_default_scope(self.scope):
                 names = class_folders(build_lazily(place, dataset))
