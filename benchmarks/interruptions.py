@@ -284,7 +284,7 @@ class Campaign:
         try:
             going = Run(job, disk / 'out', self.folder)
             statuses, text = going.wait(), going.log.read_bytes()
-            words = (b'No space left', b'is full', b'make room', b'free some space')
+            words = (b'No space left', b'is full', b'free some space')
             said = any(word in text for word in words)
             polite = 0 in statuses or (said and WORDS_OF_A_TRACEBACK not in text)
             if not polite:
