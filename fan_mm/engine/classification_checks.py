@@ -288,7 +288,9 @@ def _check_list(place: str, dataset: Any, number: int | None, lowest: int) -> li
     """Check the lines 'PICTURE LABEL' of a list, and return remarks for the log."""
     file = Path(dataset.ann_file)
     try:
-        lines = file.read_text().splitlines()
+        lines = list_from_file(
+            file
+        )  # as mmpretrain: the name of a file may hold other separators of lines
     except UnicodeDecodeError:
         raise InputError(f'{place}: {file} is not text in UTF-8') from None
     if not lines:

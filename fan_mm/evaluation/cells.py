@@ -141,42 +141,43 @@ class CellStore:
         if overwrite:
             path.unlink(missing_ok=True)
             self._remove_pictures()
-        if path.exists():
-            try:
-                there = dict(json.loads(path.read_bytes()))
-            except (ValueError, TypeError):
-                raise InputError(
-                    f'{path} is damaged: give another --work-dir, or --overwrite to start over'
-                ) from None
-            if there.get('fingerprints') != identity.get('fingerprints'):
-                raise InputError(
-                    f'{self.folder} holds a sweep started by another version of fan_mm: finish it '
-                    'with that version, give another --work-dir, or --overwrite to start over'
-                )
-            self._read()
-            done = {COPIES + str(c) for c, r in self._records.items() if r.status == 'done'}
-            names = [
-                name
-                for name in _differing(there, identity)
-                # The cause of a failed cell may have been fixed.
-                if name in done or not name.startswith(COPIES)
-            ]
-            if any(record.status == 'done' for record in self._records.values()):
-                self._refuse(f'{self.folder} holds a sweep with', names, there)
-            elif names:  # no finished cell is lost, for example if a broken image was replaced
-                there = {}
-                self._remove_cells()
-            for cell in [c for c, r in self._records.items() if r.status == 'done']:
-                self._check_origin(cell)
-                self._check_statistics(cell)
-            # Keep the entries for copies of cells that are not requested now.
-            self._identity = {**there, **identity}
-            if self._identity != there:
-                write_whole(path, json.dumps(self._identity, indent=2) + '\n')
-        else:
-            # Without an identity (the file was removed), the cells may be those of another sweep.
+        there = self._continue(path) if path.exists() else {}
+        if not there:  # the cells may be those of another sweep
             self._remove_cells()
-            write_whole(path, json.dumps(identity, indent=2) + '\n')
+        # Keep the entries for copies of cells that are not requested now.
+        self._identity = {**there, **identity}
+        if self._identity != there:
+            write_whole(path, json.dumps(self._identity, indent=2) + '\n')
+
+    def _continue(self, path: Path) -> dict[str, str]:
+        """Read the cells that count in this sweep; returns the folder's identity, {} if it has no such cells."""
+        try:
+            there = dict(json.loads(path.read_bytes()))
+        except (ValueError, TypeError):
+            raise InputError(
+                f'{path} is damaged: give another --work-dir, or --overwrite to start over'
+            ) from None
+        if there.get('fingerprints') != self._identity.get('fingerprints'):
+            raise InputError(
+                f'{self.folder} holds a sweep started by another version of fan_mm: finish it '
+                'with that version, give another --work-dir, or --overwrite to start over'
+            )
+        self._read()
+        done = [cell for cell, record in self._records.items() if record.status == 'done']
+        copies = {COPIES + str(cell) for cell in done}
+        names = [
+            name
+            for name in _differing(there, self._identity)
+            # The cause of a failed cell may have been fixed.
+            if name in copies or not name.startswith(COPIES)
+        ]
+        if names and not done:  # nothing is lost, for example if a broken image was replaced
+            return {}
+        self._refuse(f'{self.folder} holds a sweep with', names, there)
+        for cell in done:
+            self._check_origin(cell)
+            self._check_statistics(cell)
+        return there
 
     def _refuse(self, what: str, names: Sequence[str], there: dict[str, str]) -> None:
         """Say which entries of another identity differ from this one's, if any do."""

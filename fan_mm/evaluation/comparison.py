@@ -1,4 +1,4 @@
-"""Two models on the same images: is the difference one?"""
+"""Differences between two models on the same images, with paired intervals."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Whether results are whole, as they were written, and agree with themselves: edited ones may not.
+"""Checks that a results.json is complete, unedited and consistent.
 
 A results.json contains both the cells and the means over them, which must agree. Files are also written with a
 hash of their scores and of the arrays in the file next to them.

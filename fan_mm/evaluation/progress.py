@@ -1,4 +1,4 @@
-"""Lines in the log that say how far a sweep is."""
+"""The progress of a sweep, in its log."""
 
 import time
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""``results.json`` and ``per_image.npz``: what an evaluation leaves behind for reports and comparisons.
+"""``results.json`` and ``per_image.npz``, the files that reports and comparisons read.
 
 docs/results_schema.md describes both files.
 """

@@ -2,6 +2,7 @@
 
 import bisect
 import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -321,7 +322,8 @@ class RobustnessSweep:
             )
         # Without the annotations, which the dataset stores much more compactly.
         self.infos: list[dict[str, Any]] = [
-            {name: info.get(name) for name in ('img_path', 'img_id')} for info in infos
+            {'img_path': os.fspath(info['img_path']), 'img_id': info.get('img_id')}
+            for info in infos
         ]
         self.paths = [info['img_path'] for info in self.infos]
         self.image_ids = [info['img_id'] for info in self.infos]

@@ -162,8 +162,9 @@ def without_numba(monkeypatch):
     fastest.cache_clear()
 
 
-def test_missing_numba_is_said_in_one_line(without_numba):
-    without_numba(ImportError("No module named 'numba'"))
+@pytest.mark.parametrize('error', [ImportError('none'), AttributeError('numpy has no such thing')])
+def test_missing_numba_is_said_in_one_line(error, without_numba):
+    without_numba(error)
     with pytest.raises(ValueError, match=r'glass_blur needs numba .*pip install numba'):
         corrupt(street(), 'glass_blur', 1, seed=0)
 

@@ -359,6 +359,17 @@ def test_other_class_folders_than_in_training(parsed, data, training):
         assert check_data(cfg, training) == []
 
 
+def test_only_newlines_end_the_lines_of_a_list(parsed, tmp_path):
+    (tmp_path / 'a\x0cb').mkdir()
+    (tmp_path / 'a\x0cb/1.png').write_bytes(b'1')
+    (tmp_path / 'list.txt').write_text('a\x0cb/1.png 0\n')
+    dataset = dict(type='CustomDataset', data_root=str(tmp_path), ann_file='list.txt')
+    model = dict(type='ImageClassifier', head=dict(type='LinearClsHead', num_classes=1))
+    loader = dict(dataset=dataset)
+    cfg = Config(dict(default_scope='mmpretrain', model=model, test_dataloader=loader))
+    assert check_data(cfg, training=False) == []
+
+
 @pytest.mark.parametrize('listed', [True, False])
 def test_a_retriever_is_tested_on_more_classes_than_it_was_trained_on(parsed, tmp_path, listed):
     dataset = dict(type='CustomDataset', data_root=str(tmp_path))

@@ -173,6 +173,17 @@ def test_detection(ids, tmp_path, capsys):
     assert {'matches/bbox/hit', *less} < set(whole)
 
 
+@pytest.mark.parametrize('ids', [(1, 2), (2, 1)], ids=['ascending', 'falling'])
+def test_classes_of_each_of_two_detection_metrics(ids, tmp_path):
+    metrics = []
+    for prefix, own in (('a', ids), ('b', ids[::-1])):
+        (tmp_path / prefix).mkdir()
+        metrics.append(coco_metric(tmp_path / prefix, ids=own, prefix=prefix))
+    scores = compute_scores(metrics, [detected(metric, [[BOX], []]) for metric in metrics])
+    expected = {'car': pytest.approx(50.5), 'dog': None}
+    assert scores.per_class == {'bbox_mAP': expected, 'b/bbox_mAP': expected}
+
+
 @pytest.mark.parametrize(
     'options',
     [{'metric': 'proposal'}, {'proposal_nums': (1, 10, 100)}, {'iou_thrs': np.array([0.5, 0.85])}],

@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
 from fan_mm.models.kernels import (
     beside,
+    exporting,
     fuses,
     has_kernels,
     layer_norm_on_gpu,
@@ -143,7 +144,8 @@ def test_shapes_and_types_of_fake_tensors(dtype):
         tokens = x.flatten(2).transpose(1, 2)
         similarity = channel_similarity(tokens, tokens, 4)
         assert (similarity.shape, similarity.dtype) == ((2, 8), torch.float32)
-        tokens = tokens.contiguous()
+        for found in torch.ops.fan_mm.channel_similarity_gradients(similarity, *[tokens] * 5):
+            assert (found.shape, found.dtype) == (tokens.shape, dtype) and found.is_contiguous()
         for parameter in bias, torch.empty(2, 8, device='cuda'):
             out = layer_norm_on_gpu(tokens, parameter, parameter, 1e-6, torch.float16)
             of_x, *others = torch.ops.fan_mm.layer_norm_gradients(out, tokens, parameter, 1e-6)
@@ -153,8 +155,10 @@ def test_shapes_and_types_of_fake_tensors(dtype):
             of_branch, of_factor = torch.ops.fan_mm.scaled_residual_gradients(
                 sums, parameter, tokens
             )
-            for found, like in ((of_x, tokens), (of_branch, tokens)):
-                assert (found.shape, found.dtype) == (like.shape, dtype)
+            for found in (of_x, of_branch):
+                assert (found.shape, found.dtype) == (tokens.shape, dtype)
+            for found in (out, sums, of_x, of_branch):
+                assert found.is_contiguous()
             for found in (*others, of_factor):
                 assert (found.shape, found.dtype) == (parameter.shape, torch.float32)
 
@@ -165,6 +169,26 @@ def test_exported_graphs_hold_pytorchs_operators_only(monkeypatch):
     assert has_kernels(x)
     monkeypatch.setattr(torch.compiler, 'is_exporting', lambda: True)
     assert not has_kernels(x)
+    monkeypatch.setattr(torch.compiler, 'is_dynamo_compiling', lambda: True)  # `torch.compile`
+    assert has_kernels(x)
+    monkeypatch.delattr(torch.compiler, 'is_exporting')  # torch 2.4 to 2.6
+    assert has_kernels(x)
+    monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: True)
+    assert not has_kernels(x)
+
+
+class Exporting(torch.nn.Module):
+    def forward(self, x):
+        return x + int(exporting())
+
+
+def test_a_compilation_is_no_export():
+    torch._dynamo.reset()
+    module, x = Exporting(), torch.zeros(1)
+    assert torch.compile(module, backend='eager', fullgraph=True)(x) == 0
+    assert torch.export.export(module, (x,)).module()(x) == 1
+    assert torch.jit.trace(module, x, check_trace=False)(x) == 1
+    assert module(x) == 0
 
 
 @pytest.mark.parametrize('transform', [torch.func.grad, torch.func.vmap])

@@ -6,7 +6,7 @@ import numpy as np
 
 from fan_mm.datasets.scenes.labels import Label
 from fan_mm.datasets.scenes.painter import Painter
-from fan_mm.datasets.scenes.prop import Prop, cuboid, hsv, paint, pick
+from fan_mm.datasets.scenes.prop import Prop, beside_street, hsv, paint, pick
 from fan_mm.datasets.scenes.surface import Surface
 
 _STOREY = 3.1
@@ -52,8 +52,7 @@ def building(rng: np.random.Generator, x: float, z0: float, z1: float, outward: 
         facade.draw(Surface(painter, (x, 0, z0), (outward, 0, 0), _DEPTH, (0, 0, -1)))
         facade.draw(Surface.beside_street(painter, x, z0, z1, -outward))
 
-    low, high = min(x, far), max(x, far)
-    return Prop((low, z0), (high, z1), draw, cuboid((low, 0, z0), (high, height, z1)))
+    return beside_street(x, far, z0, z1, height, draw)
 
 
 class _Facade:

@@ -86,16 +86,10 @@ class ShiftDataset(SegmentationDataset):
         super().__init__(
             data_root=data_root, data_prefix=dict(data_prefix or {}), lazy_init=True, **kwargs
         )
-        moved = self.label_map
-        chosen = (
-            [moved.get(train_id, train_id) for train_id in range(len(CLASSES))] if moved else None
-        )
         self.label_map = None  # for mmseg's loader: labels are mapped behind it
-        self._metainfo.update(  # as mmseg's datasets have it
-            label_map=chosen and dict(enumerate(chosen)), reduce_zero_label=self.reduce_zero_label
-        )
-        self._order = chosen
-        self.pipeline = Compose(mapping(pipeline, chosen))
+        chosen = self._metainfo['label_map']
+        self._order = chosen and list(chosen.values())
+        self.pipeline = Compose(self.mapped(pipeline))
         if not lazy_init:
             self.full_init()
 
@@ -120,7 +114,7 @@ class ShiftDataset(SegmentationDataset):
         ]
 
     def mapped(self, loader: Any) -> Any:
-        """The transform that reads labels as this dataset does, with ``loader`` inside."""
+        """The transform, or pipeline, that reads labels as this dataset does, with ``loader`` inside."""
         return mapping(loader, self._order)
 
     def doubt(self, values: Sequence[int], sample: Mapping[str, Any]) -> str | None:

@@ -22,7 +22,7 @@ class Condition:
         name: 'fog', 'night', 'beta_0.02', 'rain/night'; 'all' where a set has none.
         split: of the set, such as 'val', or a list file.
         folder: in which the set was found.
-        images: sorted paths.
+        images: their paths, sorted, or in the order of a list.
         labels: of the images, in their order; empty where they are withheld, and for detection.
         encoding: of the labels, a name in ``LABEL_MAPS``; '' where there are none, and for detection.
         unlabelled: images that were left out for want of a label.
@@ -163,10 +163,11 @@ class ShiftSet:
             InputError: the set has none of this name.
         """
         split = split or self.splits[0]
-        if split not in self.splits and not split.endswith('.txt'):
+        lists = self.task == 'segmentation'  # can be read in part; a file with boxes is whole
+        if split not in self.splits and not (lists and split.endswith('.txt')):
             raise InputError(
-                f'{self.title} has no split {split!r}: choose from {", ".join(self.splits)}, or a list of '
-                'names (*.txt)'
+                f'{self.title} has no split {split!r}: choose from {", ".join(self.splits)}'
+                f'{", or a list of names (*.txt)" if lists else ""}'
             )
         return split
 

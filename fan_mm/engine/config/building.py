@@ -17,12 +17,10 @@ from mmengine.runner import BaseLoop, Runner
 
 from fan_mm.config_parts import parts_below, type_name
 from fan_mm.engine.config.file import reason
-from fan_mm.engine.config.registered import missing_library
+from fan_mm.engine.config.registered import LIBRARIES, missing_library
 from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
 from fan_mm.torch_files import local_file
-from fan_mm.versions import TASK_LIBRARIES
 
-_LIBRARIES = {'mmengine', 'mmcv', *(library.module for library in TASK_LIBRARIES)}
 # Functions of mmengine's registry that build a part from its config, with their names on both stacks.
 _BUILDERS = ('build_from_cfg', 'build_scheduler_from_cfg')
 # Prefix that the original mmengine 0.10 adds to an error, once for each enclosing class.
@@ -122,7 +120,7 @@ def _of_the_config(frames: list[FrameType]) -> bool:
         return True
     packages = [frame.f_globals.get('__name__', '').partition('.')[0] for frame in frames]
     ours = max((i for i, name in enumerate(packages) if name == 'fan_mm'), default=-1)
-    return not _LIBRARIES.isdisjoint(packages[ours + 1 :])
+    return not set(LIBRARIES).isdisjoint(packages[ours + 1 :])
 
 
 def _running(frames: list[FrameType]) -> bool:

@@ -1,4 +1,4 @@
-"""The audit's side of a sweep: what it watches in each cell, and what it says after the clean one."""
+"""What a sweep does for its audit: it watches each cell, and logs findings after the clean one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

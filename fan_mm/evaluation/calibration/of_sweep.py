@@ -1,4 +1,4 @@
-"""What a sweep does for calibration: what its metric collects, a temperature, its part of the results."""
+"""Calibration in a sweep: its metric, an optional temperature, and its part of the results."""
 
 import json
 from collections.abc import Mapping, Sequence

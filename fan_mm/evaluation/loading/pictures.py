@@ -1,4 +1,4 @@
-"""Pictures as a pipeline's own loader gives them: turned or not, in colour or grey, by any backend."""
+"""Images as a pipeline's own loader reads them: with or without EXIF orientation, in colour or grey."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The metrics of a sweep in one cell after the other: fed, sent, computed, put back."""
+"""The metrics of a sweep, cell by cell: fed with batches, computed, and reset."""
 
 from collections.abc import Sequence
 from typing import Any

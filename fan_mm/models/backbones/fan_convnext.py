@@ -8,7 +8,7 @@ from mmcv.cnn.bricks import DropPath
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from fan_mm.models.backbones.staged import PATCH_SIZE, StagedBackbone
+from fan_mm.models.backbones.staged import StagedBackbone
 from fan_mm.models.layers import (
     ChannelLayerNorm,
     EfficientChannelAttention,
@@ -22,27 +22,6 @@ from fan_mm.models.layers.token_map import padding
 
 MLP_RATIO = 4
 LAYER_SCALE = 1e-6
-
-
-class ConvNeXtPatchEmbed(nn.Module):
-    """Non-overlapping patches: 4x4 convolution with stride 4, then LayerNorm.
-
-    Args:
-        dim: channels C of the tokens.
-    """
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.proj = StemConv2d(3, dim, PATCH_SIZE, stride=PATCH_SIZE)
-        self.norm = ChannelLayerNorm(dim)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Map images (B, 3, H, W), padded to whole patches, to tokens (B, N, C) and their grid."""
-        down, right = padding(images.shape[-2:], PATCH_SIZE)
-        images = F.pad(images, (0, right, 0, down))
-        # Convert to channels-last here, where the copy is smallest; later layers keep the layout.
-        x = self.proj(images.contiguous(memory_format=torch.channels_last))
-        return self.norm(as_tokens(x)), tuple(x.shape[2:])
 
 
 class ConvNeXtDownsample(nn.Module):
@@ -148,7 +127,7 @@ class FANConvNeXt(StagedBackbone):
         'large': dict(embed_dims=192, depths=(3, 3, 27, 3), num_heads=(6, 12, 24, 48)),
     }
     norm_eps = 1e-6
-    patch_embed_type = ConvNeXtPatchEmbed
+    patch_conv = StemConv2d
     downsample_type = ConvNeXtDownsample
 
     def _make_block(self, dim: int, num_heads: int, index: int, **options: Any) -> FANConvNeXtBlock:

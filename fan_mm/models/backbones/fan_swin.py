@@ -7,7 +7,7 @@ from mmcv.cnn.bricks import DropPath
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from fan_mm.models.backbones.staged import PATCH_SIZE, StagedBackbone
+from fan_mm.models.backbones.staged import StagedBackbone
 from fan_mm.models.layers import (
     ChannelLayerNorm,
     EfficientChannelAttention,
@@ -20,25 +20,6 @@ from fan_mm.models.layers.token_map import padding
 
 WINDOW = 7  # tokens
 MLP_RATIO = 4
-
-
-class PatchEmbed(nn.Module):
-    """Non-overlapping patches: 4x4 convolution with stride 4, then LayerNorm.
-
-    Args:
-        dim: channels C of the tokens.
-    """
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, dim, PATCH_SIZE, stride=PATCH_SIZE)
-        self.norm = ChannelLayerNorm(dim, eps=1e-5)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Map images (B, 3, H, W), padded to whole patches, to tokens (B, N, C) and their grid."""
-        down, right = padding(images.shape[-2:], PATCH_SIZE)
-        x = self.proj(F.pad(images, (0, right, 0, down)))
-        return self.norm(x.flatten(2).transpose(1, 2)), tuple(x.shape[2:])
 
 
 class PatchMerging(nn.Module):
@@ -146,7 +127,6 @@ class FANSwin(StagedBackbone):
         'large': dict(embed_dims=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48)),
     }
     norm_eps = 1e-5
-    patch_embed_type = PatchEmbed
     downsample_type = PatchMerging
 
     def __init__(

@@ -5,16 +5,44 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fan_mm.errors import InputError
 from fan_mm.models.backbones.freezable import FreezableBackbone
-from fan_mm.models.backbones.options import check_options, resolve_arch, resolve_out_indices
+from fan_mm.models.backbones.options import (
+    check_options,
+    check_positive,
+    resolve_arch,
+    resolve_out_indices,
+)
 from fan_mm.models.checkpoints import Anatomy, size_of
-from fan_mm.models.layers import checkpoint, contiguous_map
+from fan_mm.models.layers import ChannelLayerNorm, as_tokens, checkpoint, contiguous_map
+from fan_mm.models.layers.token_map import channels_last, padding
 
 PATCH_SIZE = 4  # pixels
 OUT_TYPES = ('featmap', 'avg_featmap', 'raw')
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches: 4x4 convolution with stride 4, then LayerNorm.
+
+    Args:
+        dim: channels C of the tokens.
+        conv: class of the convolution, which determines its initial values.
+        eps: of the LayerNorm.
+    """
+
+    def __init__(self, dim: int, conv: type[nn.Conv2d], eps: float) -> None:
+        super().__init__()
+        self.proj = conv(3, dim, PATCH_SIZE, stride=PATCH_SIZE)
+        self.norm = ChannelLayerNorm(dim, eps)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Map images (B, 3, H, W), padded to whole patches, to tokens (B, N, C) and their grid."""
+        down, right = padding(images.shape[-2:], PATCH_SIZE)
+        x = self.proj(channels_last(F.pad(images, (0, right, 0, down))))
+        return self.norm(as_tokens(x)), tuple(x.shape[2:])
 
 
 class Stage(nn.Module):
@@ -74,7 +102,7 @@ class StagedBackbone(FreezableBackbone):
     token_size = PATCH_SIZE
     arch_zoo: dict[str, dict] = {}
     norm_eps: float
-    patch_embed_type: Callable[[int], nn.Module]  # images to tokens and their grid, stride 4
+    patch_conv: type[nn.Conv2d] = nn.Conv2d
     downsample_type: Callable[[int], nn.Module]  # tokens of this width to twice the width
 
     def __init__(
@@ -98,6 +126,7 @@ class StagedBackbone(FreezableBackbone):
             raise InputError(
                 f'{hint}out_type of {name} must be one of {", ".join(OUT_TYPES)}, not {out_type!r}'
             )
+        check_positive('channel_heads', channel_heads)
         self.arch = arch = self._resolve_arch(arch, channel_heads)
         self.out_type = out_type
         self.out_indices = self._resolve_out_indices(out_indices)
@@ -109,7 +138,7 @@ class StagedBackbone(FreezableBackbone):
         depths, last_stage = arch['depths'], self.out_indices[-1]
         widths = [arch['embed_dims'] * 2**i for i in range(len(depths))]
         rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist()
-        self.patch_embed = self.patch_embed_type(widths[0])
+        self.patch_embed = PatchEmbed(widths[0], self.patch_conv, self.norm_eps)
         self.layers = cast('list[Stage]', nn.ModuleList())
         for i, (width, heads) in enumerate(zip(widths, arch['num_heads'], strict=True)):
             if i > last_stage:

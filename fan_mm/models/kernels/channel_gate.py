@@ -43,7 +43,6 @@ def channel_similarity(u: Tensor, q: Tensor, heads: int) -> Tensor:
     Returns:
         (B, C), float32, between 0 and 1.
     """
-    u, q = u.contiguous(), q.contiguous()
     if needs_gradient(u, q):
         return _ChannelSimilarity.apply(u, q, heads)
     return torch.ops.fan_mm.channel_similarity(u, q, heads)[0]
@@ -66,7 +65,7 @@ class _ChannelSimilarity(torch.autograd.Function):
             # Only the formula supports double backward.
             similarity = _plain_similarity(u, q, ctx.heads)[0]
             return *differentiable_gradients(similarity, (u, q), gradient), None
-        found = torch.ops.fan_mm.channel_similarity_gradients(gradient.contiguous(), u, q, *outputs)
+        found = torch.ops.fan_mm.channel_similarity_gradients(gradient, u, q, *outputs)
         return *found, None
 
 
@@ -121,7 +120,7 @@ def _gradients_shapes(
     prototypes: Tensor,
     statistics: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(u), torch.empty_like(q)
+    return u.new_empty(u.shape), q.new_empty(q.shape)
 
 
 implement(

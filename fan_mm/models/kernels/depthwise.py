@@ -11,7 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fan_mm.models.kernels.library import LIBRARY, implement, needs_gradient
+from fan_mm.models.kernels.library import (
+    LIBRARY,
+    differentiable_gradients,
+    implement,
+    needs_gradient,
+)
 
 LIBRARY.define('depthwise(Tensor x, Tensor weight, Tensor? bias, bool flip) -> Tensor')
 LIBRARY.define('depthwise_gradients(Tensor gradient, Tensor x, Tensor weight) -> (Tensor, Tensor)')
@@ -30,7 +35,7 @@ def depthwise_on_gpu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     if torch.is_autocast_enabled('cuda'):
         x = x.to(torch.get_autocast_dtype('cuda'))
-    x = x.permute(0, 2, 3, 1).contiguous()
+    x = x.permute(0, 2, 3, 1)
     if needs_gradient(x, weight, bias):
         out = _Depthwise.apply(x, weight, bias)
     else:
@@ -51,8 +56,8 @@ class _Depthwise(torch.autograd.Function):
         x, weight, bias = ctx.saved_tensors
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # Only PyTorch's operator supports double backward.
-            return _differentiable_gradients(gradient, x, weight)
-        gradient = gradient.contiguous()
+            out = _plain_depthwise(x, weight, bias, False)
+            return tuple(differentiable_gradients(out, (x, weight, bias), gradient))
         of_x = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
             of_x = torch.ops.fan_mm.depthwise(gradient, weight, None, True)
@@ -60,24 +65,6 @@ class _Depthwise(torch.autograd.Function):
             of_weight, of_bias = torch.ops.fan_mm.depthwise_gradients(gradient, x, weight)
             of_weight, of_bias = of_weight.to(weight.dtype), of_bias.to(bias.dtype)
         return of_x, of_weight, of_bias
-
-
-def _differentiable_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple:
-    size, channels = weight.shape[-1], len(weight)
-    of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
-        gradient.permute(0, 3, 1, 2),
-        x.permute(0, 3, 1, 2),
-        weight.to(x.dtype),
-        [channels],
-        [1, 1],
-        [size // 2, size // 2],
-        [1, 1],
-        False,
-        [0, 0],
-        channels,
-        [True, True, True],
-    )
-    return of_x.permute(0, 2, 3, 1), of_weight.to(weight.dtype), of_bias.to(weight.dtype)
 
 
 def _plain_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tensor:
@@ -89,12 +76,25 @@ def _plain_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool)
 
 
 def _plain_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    _, of_weight, of_bias = _differentiable_gradients(gradient, x, weight)
+    size, channels = weight.shape[-1], len(weight)
+    _, of_weight, of_bias = torch.ops.aten.convolution_backward(
+        gradient.permute(0, 3, 1, 2),
+        x.permute(0, 3, 1, 2),
+        weight.to(x.dtype),
+        [channels],
+        [1, 1],
+        [size // 2, size // 2],
+        [1, 1],
+        False,
+        [0, 0],
+        channels,
+        [False, True, True],
+    )
     return of_weight.float().contiguous(), of_bias.float()
 
 
 def _depthwise_shape(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+    return x.new_empty(x.shape)
 
 
 def _gradients_shape(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

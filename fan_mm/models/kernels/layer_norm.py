@@ -49,7 +49,6 @@ def layer_norm_on_gpu(
     Returns:
         (B, ..., C).
     """
-    x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
     if needs_gradient(x, weight, bias):
         return _LayerNorm.apply(x, weight, bias, eps, dtype)
     return torch.ops.fan_mm.layer_norm(x, weight, bias, eps, dtype)
@@ -74,7 +73,7 @@ class _LayerNorm(torch.autograd.Function):
             out = _plain(x, weight, bias, ctx.eps, ctx.dtype)
             return *differentiable_gradients(out, inputs, gradient), None, None
         of_x, of_weight, of_bias = torch.ops.fan_mm.layer_norm_gradients(
-            gradient.contiguous(), x, weight, ctx.eps
+            gradient, x, weight, ctx.eps
         )
         return of_x, of_weight.to(weight.dtype), of_bias.to(bias.dtype), None, None
 
@@ -98,7 +97,7 @@ def _plain_gradients(
 
 
 def _shape(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    return torch.empty_like(x, dtype=dtype)
+    return x.new_empty(x.shape, dtype=dtype)
 
 
 def _gradient_shapes(
@@ -106,7 +105,7 @@ def _gradient_shapes(
 ) -> tuple[Tensor, Tensor, Tensor]:
     new = weight.new_empty
     of_weight, of_bias = (new(weight.shape, dtype=torch.float32) for _ in range(2))
-    return torch.empty_like(x), of_weight, of_bias
+    return x.new_empty(x.shape), of_weight, of_bias
 
 
 implement('layer_norm', _plain, _shape, 'layer_norm_triton:layer_norm')

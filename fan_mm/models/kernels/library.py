@@ -19,12 +19,23 @@ def has_kernels(x: Tensor) -> bool:
 
     Graphs exported for other programs and functions transformed by torch.func use PyTorch's operators.
     """
-    leaves = torch.jit.is_tracing() or torch.compiler.is_exporting()
-    return x.is_cuda and x.dtype in TYPES and not leaves and not _transformed()
+    return x.is_cuda and x.dtype in TYPES and not exporting() and not transformed()
 
 
-def _transformed() -> bool:
-    """Whether torch.func (grad, jvp, vmap) is at work, which our gradients are not made for."""
+def exporting() -> bool:
+    """Whether `torch.jit.trace` or `torch.export` records a graph, for other programs and input sizes.
+
+    `torch.compile` does not count: it checks the decisions made in Python and recompiles.
+    """
+    if not hasattr(torch.compiler, 'is_exporting'):  # before torch 2.7 they cannot be told apart
+        return torch.jit.is_tracing() or torch.compiler.is_compiling()
+    # `torch.compile` says that it is exporting, too, but only it and strict exports run Dynamo.
+    exports = torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
+    return torch.jit.is_tracing() or exports
+
+
+def transformed() -> bool:
+    """Whether a transformation of torch.func (grad, jvp, vmap) is running, which our gradients lack."""
     return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
 
 
@@ -50,15 +61,16 @@ def implement(operator: str, plain: Callable, shapes: Callable, kernels: str) ->
     Args:
         operator: its name.
         plain: implementation with PyTorch's operators, for any device.
-        shapes: implementation for fake tensors: the outputs' shapes and types.
+        shapes: implementation for fake tensors: the outputs' shapes and types; all outputs are contiguous.
         kernels: implementation with Triton, ``module:function`` next to this module, imported on first use.
     """
 
     def on_gpu(*inputs: Any) -> Any:
         if not triton_compiles():
             return plain(*inputs)
-        fused = _triton(kernels)
-        return fused(*(x.contiguous() if isinstance(x, Tensor) else x for x in inputs))
+        # A list, because a generator takes 2 us more. Callers may pass any layout, and so may a compiler.
+        dense = [x.contiguous() if isinstance(x, Tensor) else x for x in inputs]
+        return _triton(kernels)(*dense)
 
     LIBRARY.impl(operator, plain, 'CompositeExplicitAutograd')
     LIBRARY.impl(operator, on_gpu, 'CUDA')

@@ -34,7 +34,6 @@ def scaled_residual_on_gpu(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
     Returns:
         (B, ..., C).
     """
-    x, factor, branch = x.contiguous(), factor.contiguous(), branch.contiguous()
     if needs_gradient(x, factor, branch):
         return _ScaledResidual.apply(x, factor, branch)
     return torch.ops.fan_mm.scaled_residual(x, factor, branch)
@@ -55,9 +54,7 @@ class _ScaledResidual(torch.autograd.Function):
             # Only the formula supports double backward.
             scaled = beside(factor, branch) * branch
             return gradient, *differentiable_gradients(scaled, (factor, branch), gradient)
-        of_branch, of_factor = torch.ops.fan_mm.scaled_residual_gradients(
-            gradient.contiguous(), factor, branch
-        )
+        of_branch, of_factor = torch.ops.fan_mm.scaled_residual_gradients(gradient, factor, branch)
         return gradient, of_factor.to(factor.dtype), of_branch
 
 
@@ -73,11 +70,11 @@ def _plain_gradients(gradient: Tensor, factor: Tensor, branch: Tensor) -> tuple[
 
 
 def _shape(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
-    return torch.empty_like(x)
+    return x.new_empty(x.shape)
 
 
 def _gradient_shapes(gradient: Tensor, factor: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(branch), factor.new_empty(factor.shape, dtype=torch.float32)
+    return branch.new_empty(branch.shape), factor.new_empty(factor.shape, dtype=torch.float32)
 
 
 implement('scaled_residual', _plain, _shape, 'scaled_residual_triton:scaled_residual')

@@ -15,6 +15,7 @@ from fan_mm.models.layers.cpu_inference import PART_SIZE, eager_on_cpu, gelu, wr
 from fan_mm.models.layers.layer_norm import ChannelLayerNorm
 from fan_mm.models.layers.linear import pointwise
 from fan_mm.models.layers.residual import scaled_residual
+from fan_mm.models.layers.token_map import channels_last
 
 
 def _conv(conv: nn.Module, x: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ class ConvNeXtBlock(nn.Module):
         y = y.permute(0, 2, 3, 1)
         if not eager_on_cpu(x):
             return scaled_residual(x, self.gamma, self.mlp(self.norm(y)))
-        size = max(1, PART_SIZE // self.mlp.fc1.out_channels)
+        size = max(1, PART_SIZE // (4 * len(self.gamma)))
         x_parts, y_parts = (t.flatten(0, -2).split(size) for t in (x, y))
         if not writes_in_place(x):
             scaled = (
@@ -166,8 +167,7 @@ class ConvNeXtStem(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map images (B, 3, H, W) to one (B, H', W', C) tensor per stage."""
         conv, norm = self.stem
-        # Convert to channels-last here, where the copy is smallest; later layers keep the layout.
-        x = norm(_conv(conv, images.permute(0, 2, 3, 1).contiguous()))
+        x = norm(conv(channels_last(images)).permute(0, 2, 3, 1))
         outputs = []
         for stage in self.stages:
             x = stage(x)

@@ -9,12 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fan_mm.models.kernels import transformed
+
 PART_SIZE = 2**20  # values of a hidden tensor computed at once (4 MB)
 
 
 def eager_on_cpu(x: Tensor) -> bool:
-    """Whether ``x`` is computed eagerly on a CPU, neither traced nor compiled."""
-    return x.device.type == 'cpu' and not (torch.jit.is_tracing() or torch.compiler.is_compiling())
+    """Whether ``x`` is computed eagerly on a CPU, not traced, compiled or transformed by torch.func."""
+    recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return x.device.type == 'cpu' and not recorded and not transformed()
 
 
 def writes_in_place(x: Tensor) -> bool:

@@ -24,7 +24,8 @@ def mkl_is_half_as_wide() -> bool:
     MKL uses AVX-512 on Intel's processors only. Zen 4 executes it in halves, so that MKL loses nothing there. Zen 5
     does not, and differs from Zen 4 by AVX-VNNI.
     """
-    processor = getattr(torch.cpu, 'get_capabilities', dict)()  # not in older versions of torch
+    # Older versions of torch do not tell.
+    processor: dict = getattr(torch.cpu, 'get_capabilities', dict)()
     name, flags = processor.get('cpu_name', ''), ('avx512_f', 'avx_vnni')
     return name.startswith('AMD') and all(processor.get(flag) for flag in flags)
 

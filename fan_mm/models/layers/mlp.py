@@ -86,11 +86,19 @@ class ConvMlp(nn.Module):
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
-        if writes_in_place(tokens) and _is_affine_map(self.dwconv.bn):
+        if writes_in_place(tokens) and self._is_separable():
             return self._in_parts(tokens, grid)
         a = self.fc1(tokens)
         b = self.dwconv(a, grid, self.gamma)
         return self.fc2(a + b if self.identity else b)
+
+    def _is_separable(self) -> bool:
+        """Whether the weights alone give the output: no adapter (LoRA), hook or other norm is inside."""
+        kinds = Linear, DWConv, Linear, FanOutConv2d, FanOutConv2d
+        layers = self.fc1, self.dwconv, self.fc2, self.dwconv.conv1, self.dwconv.conv2
+        norm = self.dwconv.bn
+        watched = any(x._forward_hooks or x._forward_pre_hooks for x in (*layers, norm))
+        return tuple(map(type, layers)) == kinds and _is_affine_map(norm) and not watched
 
     def _in_parts(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """The same in inference, some hidden channels at a time: they never mix before fc2."""

@@ -2,13 +2,12 @@
 
 import itertools
 
-import torch
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
 from fan_mm.models.layers.convolution import FanOutConv2d
 from fan_mm.models.layers.layer_norm import ChannelLayerNorm
-from fan_mm.models.layers.token_map import as_map, as_tokens
+from fan_mm.models.layers.token_map import as_map, as_tokens, channels_last
 
 # Patch size -> divisor of the tokens' width after each convolution.
 _WIDTHS = {16: (8, 4, 2, 1), 8: (4, 2, 1), 4: (4, 1)}
@@ -34,9 +33,7 @@ class ConvPatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Map images (B, 3, H, W) to no stage maps and the tokens' map (B, H', W', C)."""
-        # Convert to channels-last here, where the copy is smallest; later layers keep the layout.
-        x = self.proj(images.contiguous(memory_format=torch.channels_last))
-        return [], x.permute(0, 2, 3, 1)
+        return [], self.proj(channels_last(images)).permute(0, 2, 3, 1)
 
 
 class OverlapDownsample(nn.Module):

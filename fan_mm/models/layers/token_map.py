@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fan_mm.models.kernels import transformed
+
 
 def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """View tokens (B, H * W, C) as a map (B, C, H, W), channels last in memory, without a copy."""
@@ -17,12 +19,21 @@ def as_tokens(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """Copy a map (B, C, H, W), such as the images, to channels-last memory; later layers keep it.
+
+    By an operation that torch.func supports, unlike ``contiguous(memory_format=...)``.
+    """
+    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
 def contiguous_map(x: Tensor) -> Tensor:
     """Copy a channel-last map (B, H, W, C) to (B, C, H, W), contiguous.
 
     Used for a backbone's outputs, because mmcv's operators (RoIAlign) silently misread channels-last maps.
     """
-    if x.requires_grad and not torch.jit.is_tracing():  # tracing cannot save Python functions
+    # Tracing cannot save Python functions, and torch.func has no rules for ours.
+    if x.requires_grad and not torch.jit.is_tracing() and not transformed():
         return _ContiguousMap.apply(x)
     return x.permute(0, 3, 1, 2).contiguous()
 

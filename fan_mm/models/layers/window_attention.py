@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fan_mm.models.kernels import exporting
 from fan_mm.models.layers.linear import Linear
 from fan_mm.models.layers.token_map import padding
 
@@ -36,9 +37,8 @@ def shift_mask(height: int, width: int, window: int, shift: int | Tensor, like: 
         (windows, window², window²): 0 within one region of the image, -100 across regions.
     """
 
-    def along(
-        length: int,
-    ) -> Tensor:  # region indices: 0; in the last window 1 and 2, before and after the seam
+    def along(length: int) -> Tensor:
+        """Regions along an axis: 0; in the last window 1 and 2, before and after the seam."""
         position = torch.arange(length, device=like.device)
         return (position >= length - window).int() + (position >= length - shift)
 
@@ -46,18 +46,6 @@ def shift_mask(height: int, width: int, window: int, shift: int | Tensor, like: 
     regions = regions.reshape(height // window, window, width // window, window)
     regions = regions.transpose(1, 2).reshape(-1, window**2)
     return (regions[:, :, None] != regions[:, None, :]).to(like.dtype) * -100
-
-
-def in_portable_graph() -> bool:
-    """Whether the operations are recorded, once, into a graph that other sizes will run through.
-
-    Not true for `torch.compile`, which guards decisions made in Python and recompiles.
-    """
-    # Before torch 2.7 (is_exporting) an export cannot be told from a compilation: True for both.
-    is_exporting = getattr(torch.compiler, 'is_exporting', None)
-    if is_exporting is None:
-        return torch.jit.is_tracing() or torch.compiler.is_compiling()
-    return torch.jit.is_tracing() or (is_exporting() and not torch.compiler.is_dynamo_compiling())
 
 
 def roll(x: Tensor, shift: int | Tensor) -> Tensor:
@@ -116,10 +104,10 @@ class WindowAttention(nn.Module):
         return x[:, : grid[0], : grid[1]].flatten(1, 2)
 
     def _shift_on(self, grid: tuple[int, int], device: torch.device) -> int | Tensor:
-        """The shift on a grid (H, W); in a graph for other grids, too, computed by the graph."""
+        """The shift on a grid (H, W); in an exported graph, which runs on other grids too, a tensor."""
         if not self.shift or self.always_shift:
             return self.shift
-        if not in_portable_graph():
+        if not exporting():
             return self.shift if min(grid) > self.window else 0
         beyond = [(torch.arange(n, device=device) == self.window).any() for n in grid]
         return self.shift * (beyond[0] & beyond[1]).long()

@@ -156,6 +156,24 @@ def test_a_list_of_pictures_and_labels_in_absolute_paths(tmp_path):
     assert found(tmp_path, 'acdc', str(tmp_path / 'rain.txt')) == {'rain': [(picture, label)]}
 
 
+def test_a_list_that_is_not_there_is_not_another_of_its_name(tmp_path):
+    picture, label = acdc()['rain'][0]
+    plant(tmp_path, *flat(acdc()))
+    plant(tmp_path, 'lists/rain.txt', content=picture)
+    for there in ('rain.txt', 'lists/rain.txt'):
+        assert found(tmp_path, 'acdc', there) == {'rain': [(picture, label)]}
+    for gone in ('list/rain.txt', '/mine/lists/rain.txt'):
+        with pytest.raises(InputError, match=f'no list {gone} below'):
+            found(tmp_path, 'acdc', gone)
+
+
+def test_a_file_of_a_splits_name_is_not_the_split(tmp_path, monkeypatch):
+    plant(tmp_path, *flat(acdc()), 'val')
+    monkeypatch.chdir(tmp_path)
+    (condition, *_) = SHIFT_SETS['acdc'].find(tmp_path)
+    assert SHIFT_SETS['acdc'].dataset(condition)['split'] == 'val'
+
+
 @pytest.mark.parametrize('condition', ACDC)
 def test_a_line_of_a_list_means_the_picture_in_its_folders(condition, tmp_path):
     """Of those that have its name."""
@@ -224,7 +242,7 @@ def test_a_folder_is_walked_once(tmp_path, monkeypatch):
     ],
 )
 def test_reference_images_of_acdc_by_their_names(path, split, condition):
-    found = SHIFT_SETS['acdc'].told(path.split('/'))
+    found = SHIFT_SETS['acdc'].recognise(path.split('/'))
     assert (found.split, found.condition) == (split, condition)
     assert found.key.endswith('_ref') == ('_ref_anon' in path)
 

@@ -3,6 +3,7 @@
 from collections import deque
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric, Evaluator
@@ -68,6 +69,16 @@ def test_an_error_puts_the_metrics_back():
         metrics.scores([RankPart(results=metrics.collected(), positions=[0, 1, 2])])
     assert counting.calls == [0] and counting.results == []
     assert memory is not metrics.begin()
+
+
+def test_what_cannot_be_written_has_not_changed():
+    counting = Counting()
+    counting.weights, counting.table = torch.ones(1).expand(3), np.broadcast_to(np.ones(1), 3)
+    metrics = CellMetrics(Evaluator([counting]), None, [None] * 2, None)
+    metrics.begin()
+    metrics.process(0, torch.ones(2))
+    scores, _ = metrics.scores([RankPart(results=metrics.collected(), positions=[0, 1])])
+    assert scores.metrics == {'auc': 0.02}
 
 
 def test_collections_of_their_own_kind_stay_so():
