@@ -170,6 +170,7 @@ def test_every_mean_stands_under_its_corruption_in_every_form(tmp_path):
         ('a_b & 5%', 'a\\_b \\& 5\\%'),
         ('x\\y', 'x\\textbackslash{}y'),
         ('mCE ↓', 'mCE $\\downarrow$'),
+        ('<a|b>', '\\textless{}a\\textbar{}b\\textgreater{}'),  # other letters in OT1
     ],
 )
 def test_latex_escapes(text, escaped):

@@ -97,9 +97,9 @@ def test_means_over_other_cells_are_marked():
         [other],
     )
     assert UNLIKE not in clean + real and all(UNLIKE in text for text in marked)
-    assert words.corruption_text(comparison(other), other, 'fog') == f'30.0{UNLIKE}'
-    assert words.corruption_text(comparison(FULL), FULL, 'fog') == '30.0'
-    assert words.corruption_text(comparison(other), replace(other, corruptions={}), 'fog') == DASH
+    for entry, text in ((other, f'30.0{UNLIKE}'), (FULL, '30.0'), (BARE, DASH)):
+        snow, fog = words.scores(comparison(FULL, entry), entry)
+        assert (snow.text, fog.text) == (DASH, text)
 
 
 def test_columns_of_calibration():
@@ -154,8 +154,12 @@ def test_places():
 
 
 def test_who_is_best():
-    assert words.best(comparison(), 'fog') == {'a', 'b'}
-    assert words.best(comparison(), 'snow') == set()
+    snow, fog = words.scores(comparison(FULL), FULL)
+    assert (snow.best, snow.below, snow.share) == (False, '', None)
+    assert (fog.best, fog.below, fog.share) == (True, '(1)', 1 - 30 / 80)
+    snow, fog = words.scores(comparison(FULL), replace(FULL, name='b'))
+    assert (snow.best, snow.below) == (False, '(2)') and fog.best
+    assert not words.scores(comparison(FULL), replace(FULL, name='c'))[1].best
 
 
 def test_entries_with_corruptions():
