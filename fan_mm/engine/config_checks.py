@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from fan_mm.config_parts import datasets_of, metrics_of, parts_below, type_name
+from fan_mm.config_parts import bare_model, datasets_of, metrics_of, parts_below, type_name
 from fan_mm.engine.checks.class_labels import check_class_labels, check_task_labels, reads_json
 from fan_mm.engine.checks.class_orders import check_same_classes
 from fan_mm.engine.checks.coco_files import read_coco
@@ -85,6 +85,7 @@ def check_config(cfg: Config, training: bool) -> list[str]:
 def check_settings(cfg: Config, training: bool) -> list[str]:
     """The part of `check_config` that needs no data and no weights: quick, for every process to do."""
     refuse_old_config(cfg)
+    model = bare_model(cfg.model)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         notes = unread_keys(cfg)
         check_model(cfg.model)
@@ -99,11 +100,11 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
                     notes += several_versions(name, cfg[name])
                 for place, dataset in _datasets(cfg, split).items():
                     check_names(place, dataset)
-                    _check_class_count(place, dataset, cfg.model)
+                    _check_class_count(place, dataset, model)
                     notes += unread_settings(place, dataset, preprocessor_of(cfg))
                     notes += random_steps(place, dataset) if split != 'train' else []
         last = _splits(training)[-1]
-        if knows_its_classes(cfg.model):
+        if knows_its_classes(model):
             notes += check_same_classes(_datasets(cfg, 'train'), _datasets(cfg, last))
         notes += _second_preprocessor(cfg)
         names = 'train_dataloader', f'{last}_dataloader'
@@ -135,6 +136,7 @@ def check_data(cfg: Config, training: bool) -> list[str]:
     # The datasets of a split and its evaluator often use the same file.
     read = functools.lru_cache(maxsize=1)(read_coco)
     folders: dict[str, list[str]] = {}
+    model = bare_model(cfg.model)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         notes = check_checkpoints(cfg, training)
         for split in _splits(training):
@@ -142,14 +144,13 @@ def check_data(cfg: Config, training: bool) -> list[str]:
             for place, inner in _datasets(cfg, split).items():
                 part = None
                 if check_dataset(place, inner):
-                    part = _check_coco(place, inner, cfg.model, split, read)
+                    part = _check_coco(place, inner, model, split, read)
                     notes += part.notes if part else []
                     notes += _check_others(place, cfg, inner, split, folders)
                 parts.append(part)
             name = f'{split}_evaluator'
             if split != 'train':
                 notes += check_evaluator(name, cfg.get(name), parts, read)
-        model = cfg.model.get('module', cfg.model)
         trained = _training_folders(cfg) if folders and not training else {}
         if _limit('test', model) is not None:
             check_same_folders(trained | folders)
@@ -238,7 +239,7 @@ def _limit(place: str, model: dict) -> int | None:
 
 def knows_its_classes(model: dict) -> bool:
     """Whether a model's outputs are the classes that it was trained on, rather than words or features."""
-    model = model.get('module', model)
+    model = bare_model(model)
     words = any('language' in key or 'text' in key for key in model)
     return not words and not type_name(model).endswith('Retriever')
 
@@ -260,14 +261,12 @@ def _is_ours(place: str, part: dict) -> bool:
 
 def preprocessor_of(cfg: Config) -> Any:
     """Config of the data preprocessor: the model's own, else the one beside it."""
-    model = cfg.model.get('module', cfg.model)
-    return model.get('data_preprocessor') or cfg.get('data_preprocessor')
+    return bare_model(cfg.model).get('data_preprocessor') or cfg.get('data_preprocessor')
 
 
 def _second_preprocessor(cfg: Config) -> list[str]:
     """A line for the log if settings beside the model's own data_preprocessor differ from it: nobody reads them."""
-    model = cfg.model.get('module', cfg.model)
-    own, other = model.get('data_preprocessor'), cfg.get('data_preprocessor')
+    own, other = bare_model(cfg.model).get('data_preprocessor'), cfg.get('data_preprocessor')
     if not isinstance(own, dict) or not isinstance(other, dict):
         return []
     names = ('mean', 'std', 'to_rgb', 'bgr_to_rgb')
@@ -287,7 +286,6 @@ def _listed(value: Any) -> Any:
 def _check_class_count(place: str, dataset: dict, model: dict) -> None:
     """Check that heads know every class of a dataset: on a GPU its labels fail far from here."""
     cls = registered(DATASETS, place, dataset)
-    model = model.get('module', model)
     classes = classes_of(place, dataset)
     if classes is None:
         return
@@ -326,7 +324,7 @@ def _check_coco(place: str, dataset: dict, model: dict, split: str, read: Callab
     readable = reads_as_coco(registered(DATASETS, place, dataset)) and dataset.get('ann_file')
     if not readable or classes is None:
         return None
-    return check_coco(place, dataset, classes, model.get('module', model), split, read)
+    return check_coco(place, dataset, classes, model, split, read)
 
 
 def _check_others(
@@ -338,7 +336,7 @@ def _check_others(
         return check_labels(place, dataset, built, label_readers(cfg, split))
     if reads_as_voc(type(built)):
         return check_voc(place, built, dataset.get('indices'), dataset.get('pipeline'))
-    model = cfg.model.get('module', cfg.model)
+    model = bare_model(cfg.model)
     scored = any(map(measures, metrics_of(cfg.get(f'{split}_evaluator'))))
     lowest = 0 if split == 'train' or scored else -1  # -1 stands for a label that is withheld
     names = class_folders(built)

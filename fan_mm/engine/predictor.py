@@ -9,7 +9,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from fan_mm.config_parts import datasets_of, scope_of, type_name
+from fan_mm.config_parts import bare_model, datasets_of, scope_of, type_name
 from fan_mm.engine.checks.class_orders import metainfo_in
 from fan_mm.engine.checks.datasets import (
     build_lazily,
@@ -76,25 +76,26 @@ class Predictor:
             raise InputError('neither the checkpoint nor the dataset has class names')
 
     def _dataset_metainfo(self) -> dict:
-        """The metainfo of the test split, with 'classes' read from their file; empty if nobody knows its type."""
+        """The metainfo of the test split, with 'classes' read from their file; of an unknown type, its config's."""
         dataset = _innermost(self.dataset_cfg)
         if dataset is None:
             return {}
-        place = 'test_dataloader.dataset'
+        place, given = 'test_dataloader.dataset', dataset.get('metainfo') or {}
         try:
             with DefaultScope.overwrite_default_scope(self.scope):
                 own = getattr(registered(DATASETS, place, dataset), 'METAINFO', {})
                 classes = classes_of(place, dataset)
         except InputError:
-            return {}  # its library may be missing, like the data
-        return {**own, **(dataset.get('metainfo') or {}), 'classes': classes}
+            # its library may be missing, like the data
+            return {} if isinstance(given.get('classes'), str) else dict(given)
+        return {**own, **given, 'classes': classes}
 
     def _folders(self, model: dict) -> tuple[str, ...]:
         """The classes as the dataset's folders name them; none where there are no such or it is in doubt."""
         dataset = _innermost(self.dataset_cfg)
         if self.scope != 'mmpretrain' or dataset is None:
             return ()
-        place, model = 'test_dataloader.dataset', model.get('module', model)
+        place, model = 'test_dataloader.dataset', bare_model(model)
         try:
             with DefaultScope.overwrite_default_scope(self.scope):
                 names = class_folders(build_lazily(place, dataset))

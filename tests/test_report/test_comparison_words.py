@@ -82,6 +82,13 @@ def test_columns_of_the_summary():
         ],
         ['b', '80.0', *[DASH] * 8],
     ]
+    finer = words.summary_columns(comparison(FULL, BARE, digits=3))
+    assert words.columnwise(finer, [FULL]) == [
+        [
+            *('a', '80.000', '60.040 [58.0, 62.0]', '75.0 [74.0, 76.0]', '40.000', '51.5'),
+            *('5.00', '50.000', DASH, '63.6'),
+        ]
+    ]
     alone = words.summary_columns(comparison(BARE))
     assert list(alone) == ['clean mIoU ↑', 'corrupted mean ↑', 'retention ↑', 'noise', 'weather']
 

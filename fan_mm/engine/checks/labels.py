@@ -13,7 +13,7 @@ import numpy as np
 from mmengine.registry import MODELS, TRANSFORMS
 from PIL import Image
 
-from fan_mm.config_parts import metrics_of, steps_of, type_name
+from fan_mm.config_parts import bare_model, metrics_of, steps_of, type_name
 from fan_mm.engine.checks.datasets import chosen
 from fan_mm.engine.checks.files import (
     evenly,
@@ -125,9 +125,8 @@ class _Look:
         # Our datasets map other encodings after loading.
         self.reader = dataset.mapped(loader) if hasattr(dataset, 'mapped') else loader
         self.classes = tuple(dataset.metainfo.get('classes') or ())
-        self.seen: dict[
-            str, tuple[np.ndarray, np.ndarray]
-        ] = {}  # raw values, and the resulting labels
+        # path -> raw values, and the label that is made of each
+        self.seen: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.panoptic: set[str] = set()
         self.others: list[str] = []
         self.lossy: list[str] = []
@@ -380,7 +379,7 @@ def _ignored_by(head: type) -> int:
 def label_readers(cfg: Any, split: str) -> LabelReaders:
     """What reads the labels of a split: the heads in training, mmseg's metrics otherwise."""
     ignored: dict[str, Any] = {}
-    model = cfg.model.get('module', cfg.model)
+    model = bare_model(cfg.model)
     if split == 'train':
         for key in ('decode_head', 'auxiliary_head'):
             for place, head in parts_of(model, key):

@@ -7,6 +7,7 @@ from shift_trees import ACDC, LAYOUTS, LISTS, acdc, flat, found, plant
 
 from fan_mm import folders
 from fan_mm.datasets.shifts import SHIFT_SETS
+from fan_mm.datasets.shifts.pairs import Named, by_folder
 from fan_mm.datasets.shifts.paths import below, nearest, walked_once
 from fan_mm.errors import InputError
 
@@ -194,6 +195,23 @@ def test_lists_of_raincityscapes_leave_out_a_part_of_the_names(tmp_path):
     assert found(tmp_path, name, 'val.txt') == {condition: [files[1]]}
 
 
+@pytest.mark.parametrize(
+    ('layout', 'label', 'split'),
+    [
+        ('acdc', 'gt/fog/{split}/GP0100/GP01000_frame_000077_gt_labelIds.png', 'val'),
+        ('wilddash, older', 'labels/{split}wd0077_1.png', ''),  # its folders name no split
+        ('mapillary 2.0', '{split}/v1.2/labels/lost.png', 'validation'),
+    ],
+)
+def test_labels_without_a_picture_are_noted(layout, label, split, tmp_path):
+    """As after an interrupted copy; not those of another split."""
+    name, pairs, others, options = LAYOUTS[layout]
+    lost = label.format(split=split)
+    plant(tmp_path, *others, *flat(pairs), lost, label.format(split='train') if split else lost)
+    for condition in SHIFT_SETS[name].find(tmp_path, **options):
+        assert condition.notes == (f'1 labels have no image, such as {lost}',)
+
+
 @pytest.mark.parametrize('size', ('as large', 'larger or smaller'))
 def test_equal_names_in_other_splits_and_conditions(size, tmp_path):
     """A made-up tree may use one name everywhere: neither pictures nor labels are confused."""
@@ -265,3 +283,20 @@ def test_what_the_names_of_folders_say():
     assert nearest(('a', 'val'), ('val',)) == ''  # a file is no folder
     assert below(parts, ('rgb',)) == 'val/a/Val/b' and below(parts, ('val', 'rgb')) == 'b'
     assert below(parts, ('test',)) == 'b' and below(('x.png',), ('test',)) == ''
+
+
+@pytest.mark.parametrize(
+    ('path', 'named'),
+    [
+        ('val/Images/a.b.JPG', Named('a.b', split='val')),
+        ('val/labels/a.png', Named('a', ('label_ids',), 'val', rank=1)),
+        ('val/labels/older/a.png', Named('a', ('label_ids',), 'val', rank=2)),
+        ('val/labels/a.jpg', None),  # labels lose nothing
+        ('val/labels/instances/a.png', None),
+        ('images/a.json', None),
+        ('a.png', None),
+    ],
+)
+def test_images_and_labels_of_one_name_in_different_folders(path, named):
+    folders = {'images': (), 'labels': ('label_ids',), 'older': ('label_ids',), 'instances': None}
+    assert by_folder(path.split('/'), folders, ('val',)) == named
