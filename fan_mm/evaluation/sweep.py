@@ -177,7 +177,7 @@ class RobustnessSweep:
         infos = self._choose_samples(max_samples)
         labels = [info.get('gt_label') for info in infos]
         self.premade = None
-        if corrupted_root is not None:
+        if corrupted_root is not None and len(self.cells) > 1:
             self.premade = self._on_rank_0(lambda: self._find_copies(corrupted_root))
             self.premade.check_labels(self.paths, labels)
             self.premade.check_made(asked)

@@ -54,6 +54,12 @@ def test_paths_of_a_dataset_may_be_objects(cfg, sweep, tiny_cityscapes, tmp_path
     assert table(read) == table(sweep(**options).run())
 
 
+def test_without_corruptions_no_copies_are_looked_for(sweep, tmp_path):
+    results = sweep(corruptions=[], corrupted_root=tmp_path).run()
+    assert [cell['status'] for cell in results['cells']] == ['done']
+    assert results['corrupted_root'] is None
+
+
 def test_pictures_whose_names_are_no_utf8(sweep, tiny_cityscapes, tmp_path):
     """From the generator to the comparison they are pictures as others."""
     for file in [*tiny_cityscapes.rglob('val/town/town_000002*')]:

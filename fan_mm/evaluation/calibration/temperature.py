@@ -94,11 +94,11 @@ class Samples:
         """The temperature with the least NLL, see `fit`.
 
         Raises:
-            InputError: the images have no valid pixel.
+            InputError: there are no images, or no valid pixels in them.
         """
+        if not any(map(len, self._labels)):
+            raise InputError('--fit-temperature: there are no images, or they have no valid pixel')
         logits, labels = torch.cat(self._logits, dim=1), torch.cat(self._labels)
-        if not len(labels):
-            raise InputError('--fit-temperature: the images have no valid pixel')
         value = fit(logits, labels)
         before, after = (mean_nll(logits, labels, t) for t in (1.0, value))
         return Temperature(value, self.pictures, len(labels), (before, after))

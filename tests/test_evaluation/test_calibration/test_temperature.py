@@ -37,6 +37,8 @@ def test_samples_are_spread_over_the_valid_pixels(monkeypatch):
     monkeypatch.setattr(temperature, 'VALUES', 7 * 2 * 500)
     part.add([sample(), sample()])
     assert 900 <= part.fit().samples <= 1000
+    with pytest.raises(InputError, match='there are no images'):
+        Samples(0).fit()
     with pytest.raises(InputError, match='no valid pixel'):
         empty = Samples(1)
         empty.add([sample(gt_sem_seg=torch.full_like(labels, 255)[None])])
