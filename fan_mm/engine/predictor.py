@@ -76,18 +76,18 @@ class Predictor:
             raise InputError('neither the checkpoint nor the dataset has class names')
 
     def _dataset_metainfo(self) -> dict:
-        """The metainfo of the test split, with 'classes' read from their file; empty if nobody knows its type."""
+        """The metainfo of the test split, with 'classes' read from their file."""
         dataset = _innermost(self.dataset_cfg)
         if dataset is None:
             return {}
-        place = 'test_dataloader.dataset'
+        place, given = 'test_dataloader.dataset', dataset.get('metainfo') or {}
         try:
             with DefaultScope.overwrite_default_scope(self.scope):
                 own = getattr(registered(DATASETS, place, dataset), 'METAINFO', {})
                 classes = classes_of(place, dataset)
-        except InputError:
-            return {}  # its library may be missing, like the data
-        return {**own, **(dataset.get('metainfo') or {}), 'classes': classes}
+        except InputError:  # its library may be missing, like the data
+            return {key: value for key, value in given.items() if not isinstance(value, str)}
+        return {**own, **given, 'classes': classes}
 
     def _folders(self, model: dict) -> tuple[str, ...]:
         """The classes as the dataset's folders name them; none where there are no such or it is in doubt."""

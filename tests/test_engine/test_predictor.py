@@ -43,7 +43,8 @@ def test_class_folders_name_the_classes(tmp_path, folders, model, classes):
         (dict(type='CustomDataset', metainfo=dict(classes='names.txt')), ('cat', 'dog')),
         (dict(type='CustomDataset', classes=['cat', 'dog']), ('cat', 'dog')),
         (dict(type='CustomDataset'), None),
-        (dict(type='OfALibraryThatIsMissing', metainfo=dict(classes=['cat'])), None),
+        (dict(type='OfALibraryThatIsMissing', metainfo=dict(classes=['cat'])), ['cat']),
+        (dict(type='OfALibraryThatIsMissing', metainfo=dict(classes='names.txt')), None),
         (None, None),
     ],
 )
