@@ -76,7 +76,7 @@ class Predictor:
             raise InputError('neither the checkpoint nor the dataset has class names')
 
     def _dataset_metainfo(self) -> dict:
-        """The metainfo of the test split, with 'classes' read from their file."""
+        """The metainfo of the test split, with 'classes' read from their file; of an unknown type, its config's."""
         dataset = _innermost(self.dataset_cfg)
         if dataset is None:
             return {}
@@ -85,8 +85,9 @@ class Predictor:
             with DefaultScope.overwrite_default_scope(self.scope):
                 own = getattr(registered(DATASETS, place, dataset), 'METAINFO', {})
                 classes = classes_of(place, dataset)
-        except InputError:  # its library may be missing, like the data
-            return {key: value for key, value in given.items() if not isinstance(value, str)}
+        except InputError:
+            # its library may be missing, like the data
+            return {} if isinstance(given.get('classes'), str) else dict(given)
         return {**own, **given, 'classes': classes}
 
     def _folders(self, model: dict) -> tuple[str, ...]:

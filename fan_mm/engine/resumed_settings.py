@@ -134,7 +134,8 @@ def _lacking_in_step(saved: Mapping, group: Mapping, own: Optimizer) -> list[str
     sized = [
         (max(tensors, key=Tensor.numel), state)
         for state in states
-        if state and (tensors := [v for v in state.values() if isinstance(v, Tensor)])
+        if isinstance(state, Mapping)
+        and (tensors := [v for v in state.values() if isinstance(v, Tensor)])
     ]
     if not sized:
         return []

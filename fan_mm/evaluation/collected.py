@@ -18,6 +18,9 @@ from fan_mm.evaluation.bootstrap import RESAMPLED, SCORES
 from fan_mm.evaluation.class_names import readable
 from fan_mm.evaluation.matching import match
 
+# Metrics whose values per class are in the order of category ids, under names in another order.
+_SORTING = ('CocoMetric', 'FasterCocoMetric', 'LVISMetric')
+
 
 @dataclass
 class Scores:
@@ -136,9 +139,9 @@ def read_detections(metric: BaseMetric, results: list, scores: Scores) -> None:
 def by_class(metric: BaseMetric, values: dict[str, float | None]) -> dict[str, float | None]:
     """A detection metric's values per class, under the names of the classes.
 
-    CocoMetric names them in the order of the file's categories; pycocotools sorts them by id.
+    mmdet's metrics name them in the order of the file's categories; pycocotools and the like sort them by id.
     """
-    base: Any = library_class(metric, ['CocoMetric'])
+    base: Any = library_class(metric, _SORTING)
     if not base or type(metric).compute_metrics is not base.compute_metrics:
         return values
     if len(values) != len(metric.cat_ids):

@@ -273,7 +273,7 @@ class RobustnessSweep:
         dataset = self.clean_loader.dataset
         self.auditor = Auditor(self.model, self.evaluator, dataset, self.paths, self.classes)
         self.metrics = CellMetrics(self.evaluator, self.calibration, self.image_ids, self.parts)
-        self.every_cell = EveryCell(self.evaluator, self.image_ids, self.parts)
+        self.every_cell = EveryCell(self.metrics)
         goes_on = self.premade is not None and self.on_error == 'skip'
         self.own_part = OwnPart(
             model=self.model,

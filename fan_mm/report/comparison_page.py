@@ -8,6 +8,7 @@ from fan_mm.report import page
 from fan_mm.report.comparison import Comparison, Entry
 from fan_mm.report.labels import corruption_label, in_brackets, metric_label, task_label
 from fan_mm.report.scatter import plotted
+from fan_mm.report.score_table import score_page
 
 
 def comparison_page(comparison: Comparison, svgs: Mapping[str, str]) -> str:
@@ -80,36 +81,16 @@ def _scatter_section(comparison: Comparison, svg: str) -> list[str]:
 
 
 def _corruptions_section(comparison: Comparison) -> list[str]:
-    top = max(
-        [v for e in comparison.entries for v in (e.clean, *e.corruptions.values()) if v], default=1
-    )
+    top = words.top_score(comparison)
     unit = ' %' if comparison.unit_label else ''
-    head = [page.head_cell('model')]
-    head += [page.turned_head_cell(corruption_label(c)) for c in comparison.corruptions]
-    rows = []
-    for entry in words.with_corruptions(comparison):
-        ranks = comparison.ranks.get(entry.name, {})
-        cells = ''
-        for corruption in comparison.corruptions:
-            value = entry.corruptions.get(corruption)
-            share = None if value is None else 1 - value / top
-            kind = 'mean' if entry.name in words.best(comparison, corruption) else ''
-            rank = f'({ranks[corruption]})' if corruption in ranks else ''
-            text = words.corruption_text(comparison, entry, corruption)
-            cells += page.cell(text, kind, share=share, below=rank)
-        rows.append(
-            page.row(
-                page.head_cell(words.labelled(entry), 'row') + cells,
-                'published' if entry.published else '',
-            )
-        )
+    head = ['model', *map(corruption_label, comparison.corruptions)]
     caption = (
         f'Mean {metric_label(comparison.metric)} over severities of {comparison.benchmark}; in '
         'parentheses the rank among the comparable models, the best in bold. A dash: not evaluated, '
         'incomplete, or published under a doubtful heading.'
     )
     return [
-        page.table(caption, head, [rows], 'heat classes'),
+        score_page(caption, head, words.score_lines(comparison)),
         page.ramp(f'{top:.{comparison.digits}f}{unit}', f'0{unit}'),
     ]
 

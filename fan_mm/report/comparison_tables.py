@@ -6,6 +6,7 @@ from fan_mm.report import comparison_words as words
 from fan_mm.report.comparison import Comparison, Entry
 from fan_mm.report.labels import corruption_label, metric_label, number, task_label
 from fan_mm.report.latex import NEEDS, bare, group_heads, latex, latex_row, latex_table, turned
+from fan_mm.report.score_table import score_latex, score_markdown
 from fan_mm.report.tables import markdown_table
 
 
@@ -22,12 +23,9 @@ def comparison_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
         '\n'.join(f'- {place}' for place in words.places(comparison)),
         '## Corruptions',
         'Mean over severities, and the rank in parentheses.',
-        markdown_table(
+        score_markdown(
             ['model', *map(corruption_label, comparison.corruptions)],
-            [
-                [words.labelled(e), *_ranked_cells(comparison, e)]
-                for e in words.with_corruptions(comparison)
-            ],
+            words.score_lines(comparison),
         ),
     ]
     for table in words.further_tables(comparison):
@@ -46,17 +44,6 @@ def comparison_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
     if notes := [e for e in comparison.entries if e.published]:
         parts += ['## Sources of the published rows', _sources_markdown(notes)]
     return '\n\n'.join(part for part in parts if part) + '\n'
-
-
-def _ranked_cells(comparison: Comparison, entry: Entry) -> list[str]:
-    ranks = comparison.ranks.get(entry.name, {})
-    cells = []
-    for corruption in comparison.corruptions:
-        text = words.corruption_text(comparison, entry, corruption)
-        if corruption in ranks:
-            text = f'{text} ({ranks[corruption]})'
-        cells.append(f'**{text}**' if entry.name in words.best(comparison, corruption) else text)
-    return cells
 
 
 def _sources_markdown(entries: Sequence[Entry]) -> str:
@@ -127,8 +114,4 @@ def _latex_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
 
 def _latex_row(comparison: Comparison, entry: Entry) -> str:
     cells = [latex(text(entry)) for text in _latex_columns(comparison).values()]
-    for corruption in comparison.corruptions:
-        text = latex(words.corruption_text(comparison, entry, corruption))
-        best = entry.name in words.best(comparison, corruption)
-        cells.append(f'\\textbf{{{text}}}' if best else text)
-    return latex_row([latex(entry.name), *cells])
+    return latex_row([latex(entry.name), *cells, *score_latex(words.scores(comparison, entry))])

@@ -16,6 +16,7 @@ from fan_mm.report.labels import (
     signed,
     with_interval,
 )
+from fan_mm.report.score_table import Line, Score
 from fan_mm.report.shift_comparison import ShiftDifference
 
 
@@ -142,12 +143,6 @@ def marked_mean(entry: Entry, of: str, value: float | None, digits: int = 1) -> 
     return number(value, digits) + (UNLIKE if value is not None and of in entry.unlike else '')
 
 
-def corruption_text(comparison: Comparison, entry: Entry, corruption: str) -> str:
-    """An entry's mean over the severities of a corruption."""
-    value = entry.corruptions.get(corruption)
-    return marked_mean(entry, corruption, value, comparison.digits)
-
-
 def places(comparison: Comparison) -> list[str]:
     """Sentences that say where own results stand among published ones."""
     words = {
@@ -212,9 +207,29 @@ def with_corruptions(comparison: Comparison) -> list[Entry]:
     return [e for e in comparison.entries if any(e.corruptions.get(c) is not None for c in wanted)]
 
 
-def best(comparison: Comparison, corruption: str) -> set[str]:
-    """Names of the models that rank first under a corruption."""
-    return {name for name, ranks in comparison.ranks.items() if ranks.get(corruption) == 1}
+def top_score(comparison: Comparison) -> float:
+    """The highest score of all, at which the colours of losses begin."""
+    entries = comparison.entries
+    return max([v for e in entries for v in (e.clean, *e.corruptions.values()) if v], default=1)
+
+
+def scores(comparison: Comparison, entry: Entry) -> list[Score]:
+    """An entry's mean over the severities of each corruption, and its ranks."""
+    ranks, top, found = comparison.ranks.get(entry.name, {}), top_score(comparison), []
+    for corruption in comparison.corruptions:
+        value, rank = entry.corruptions.get(corruption), ranks.get(corruption)
+        text = marked_mean(entry, corruption, value, comparison.digits)
+        share = None if value is None else 1 - value / top
+        found.append(Score(text, f'({rank})' if rank else '', rank == 1, share))
+    return found
+
+
+def score_lines(comparison: Comparison) -> list[Line]:
+    """The scores of the entries that have any."""
+    return [
+        Line(labelled(e), scores(comparison, e), bool(e.published))
+        for e in with_corruptions(comparison)
+    ]
 
 
 def labelled(entry: Entry) -> str:

@@ -257,13 +257,11 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
             axes.spines['left'].set_color(colours.LINE)
             axes.spines['bottom'].set_bounds(0, top)
         first = tables[0]
-        what = f'{first.metric_label}{first.unit_label} on {first.benchmark}, mean under the group (retention)'
-        what = textwrap.fill(f'{what}; line: clean images', 84 if len(panels) == 1 else 118)
-        what += (
-            f'\n{UNLIKE} over other corruptions or severities than {tables[0].name}'
-            if marked
-            else ''
-        )
+        what = f'{first.metric_label}{first.unit_label} on {first.benchmark}'
+        lines = [f'{what}, mean under the group (retention); line: clean images']
+        lines += [f'{UNLIKE} over other corruptions or severities than {first.name}'] * marked
+        letters = 84 if len(panels) == 1 else 118
+        what = '\n'.join(textwrap.fill(line, letters) for line in lines)
         figure.supxlabel(what, fontsize=7.5, color=colours.QUIET)
     return figure
 

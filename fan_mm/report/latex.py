@@ -10,6 +10,7 @@ NEEDS = '% needs \\usepackage{booktabs,graphicx}'
 _NO_WIDER = '\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}{%'
 _SPECIAL = {
     **{c: f'\\{c}' for c in '&%$#_{}'},
+    **{'<': '\\textless{}', '>': '\\textgreater{}', '|': '\\textbar{}'},
     **{'\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}'},
     **{'↑': '$\\uparrow$', '↓': '$\\downarrow$', DASH: '--', MINUS: '$-$', UNLIKE: '$^\\dagger$'},
 }

@@ -164,6 +164,11 @@ TESTS = {
         ),
         'test_report/test_comparison_files.py test_report/test_calibration_report.py',
     ),
+    'report/score_table': (
+        'test_report/test_comparison_words.py test_report/test_comparison_files.py '
+        'test_report/test_shift_comparison.py'
+    ),
+    'report/findings': 'test_report/test_tables.py test_report/test_edited_results.py',
     'report/results_table': 'test_report/test_robustness_table.py test_report/test_shift_report.py',
     'report/comparison': (
         'test_report/test_comparison.py test_report/test_comparison_of_published.py '

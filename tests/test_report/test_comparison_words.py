@@ -82,6 +82,13 @@ def test_columns_of_the_summary():
         ],
         ['b', '80.0', *[DASH] * 8],
     ]
+    finer = words.summary_columns(comparison(FULL, BARE, digits=3))
+    assert words.columnwise(finer, [FULL]) == [
+        [
+            *('a', '80.000', '60.040 [58.0, 62.0]', '75.0 [74.0, 76.0]', '40.000', '51.5'),
+            *('5.00', '50.000', DASH, '63.6'),
+        ]
+    ]
     alone = words.summary_columns(comparison(BARE))
     assert list(alone) == ['clean mIoU ↑', 'corrupted mean ↑', 'retention ↑', 'noise', 'weather']
 
@@ -97,9 +104,9 @@ def test_means_over_other_cells_are_marked():
         [other],
     )
     assert UNLIKE not in clean + real and all(UNLIKE in text for text in marked)
-    assert words.corruption_text(comparison(other), other, 'fog') == f'30.0{UNLIKE}'
-    assert words.corruption_text(comparison(FULL), FULL, 'fog') == '30.0'
-    assert words.corruption_text(comparison(other), replace(other, corruptions={}), 'fog') == DASH
+    for entry, text in ((other, f'30.0{UNLIKE}'), (FULL, '30.0'), (BARE, DASH)):
+        snow, fog = words.scores(comparison(FULL, entry), entry)
+        assert (snow.text, fog.text) == (DASH, text)
 
 
 def test_columns_of_calibration():
@@ -154,8 +161,12 @@ def test_places():
 
 
 def test_who_is_best():
-    assert words.best(comparison(), 'fog') == {'a', 'b'}
-    assert words.best(comparison(), 'snow') == set()
+    snow, fog = words.scores(comparison(FULL), FULL)
+    assert (snow.best, snow.below, snow.share) == (False, '', None)
+    assert (fog.best, fog.below, fog.share) == (True, '(1)', 1 - 30 / 80)
+    snow, fog = words.scores(comparison(FULL), replace(FULL, name='b'))
+    assert (snow.best, snow.below) == (False, '(2)') and fog.best
+    assert not words.scores(comparison(FULL), replace(FULL, name='c'))[1].best
 
 
 def test_entries_with_corruptions():

@@ -16,7 +16,7 @@ from report_checks import assert_labels_inside
 from synthetic_results import synthetic_results
 
 from fan_mm.report import colours, figures
-from fan_mm.report.labels import DASH, named_scope
+from fan_mm.report.labels import DASH, UNLIKE, named_scope
 from fan_mm.report.robustness_table import RobustnessTable
 
 DRAWN = {
@@ -54,6 +54,14 @@ def test_models_are_called_as_they_like(name):
         figure = figures.new_figure(figures.WIDTH, 2)
         figures.legend_of_models(figure, [name, 'other'], above=True)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [name, 'other']
+
+
+def test_what_the_mark_beside_a_bar_says_lies_inside():
+    first, other = synthetic_results(name='seed_1/' * 20), synthetic_results(name='other')
+    other['benchmark']['severities']['snow'] = [1, 2]
+    figure = figures.group_bars([RobustnessTable(first), RobustnessTable(other)])
+    assert_labels_inside(figure)
+    assert sum(UNLIKE in t.get_text() for t in texts_of(figure)) == 2  # weather, and the words
 
 
 def test_heat_map_prints_every_value():

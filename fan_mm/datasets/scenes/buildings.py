@@ -34,14 +34,9 @@ def building(rng: np.random.Generator, x: float, z0: float, z1: float, outward: 
         middle, ridge = (x + far) / 2, height + rng.uniform(2.2, 3.6)
         gable = [(x, height, z0), (far, height, z0), (middle, ridge, z0)]
         painter.polygon(gable, facade.wall * 0.96, (0.0, 0.0, -1.0))
-        eave = x - outward * 0.4
+        eave, low = x - outward * 0.4, height - 0.2
         for a, b in pairwise(np.linspace(z0, z1, max(2, int((z1 - z0) / 6) + 1))):
-            slope = [
-                (eave, height - 0.2, a),
-                (eave, height - 0.2, b),
-                (middle, ridge, b),
-                (middle, ridge, a),
-            ]
+            slope = [(eave, low, a), (eave, low, b), (middle, ridge, b), (middle, ridge, a)]
             painter.polygon(slope, facade.roof, (-outward * 0.6, 0.8, 0.0))
 
     def draw(painter: Painter) -> None:
@@ -74,11 +69,8 @@ class _Facade:
         self.roof = hsv(rng.uniform(0.0, 0.07), rng.uniform(0.2, 0.6), rng.uniform(0.25, 0.5))
         styles = ('holes', 'bands', 'curtain')
         self.style = 'holes' if self.house else pick(rng, styles, (0.7, 0.18, 0.12))
-        self.bay, self.share, self.tall = (  # windows
-            rng.uniform(2.2, 4.0),
-            rng.uniform(0.4, 0.62),
-            rng.uniform(1.3, 2.1),
-        )
+        self.bay, self.share = rng.uniform(2.2, 4.0), rng.uniform(0.4, 0.62)  # of windows
+        self.tall = rng.uniform(1.3, 2.1)
         self.shops = rng.uniform() < 0.5 and not self.house
         self.balconies = rng.uniform() < 0.25 and self.style == 'holes'
         self.ledges = rng.uniform() < 0.5

@@ -190,9 +190,9 @@ def _rainy_picture(
 ) -> np.ndarray:
     assert scene.distance is not None
     foggy = koschmieder(scene.image, scene.distance, beta, _AIRLIGHT)
+    rng = np.random.default_rng(pattern)
     rainy = falling(
-        *(np.random.default_rng(pattern), foggy, scene.distance, scene.focal),
-        *('rain', drop / 2, 400 * alpha, _AIRLIGHT),
+        rng, foggy, scene.distance, scene.focal, 'rain', drop / 2, 400 * alpha, _AIRLIGHT
     )
     return np.rint(rainy).astype(np.uint8)
 

@@ -20,7 +20,7 @@ from fan_mm.datasets.scenes.weather import Weather
 from fan_mm.datasets.shifts.label_maps import label_map
 from fan_mm.fileio import write_whole
 
-# What an encoding calls that which is not evaluated, and classes that it has no value of its own for.
+# The value of what is not evaluated, 255 in the other encodings; and of classes without one of their own.
 _VOID = {'label_ids': 0, 'wilddash': 0, 'mapillary_a': 65, 'mapillary_v2': 123}
 _MERGED = {'idd_level3': {Label.TERRAIN: 3, Label.TRAIN: 12}}  # non-drivable, vehicle fallback
 _PLAIN = Weather()
@@ -130,7 +130,7 @@ def write_shots(
 def encode(labels: np.ndarray, entities: np.ndarray, encoding: str) -> np.ndarray:
     """TrainIds ``(H, W)`` as a set's own values, uint8.
 
-    Of several values for one class the things of a scene have all in turn.
+    Where an encoding has several values for a class, the things of a scene get them in turn.
     """
     if not encoding:
         return np.zeros_like(labels)

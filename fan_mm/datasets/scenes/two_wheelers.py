@@ -26,15 +26,9 @@ def _draw_bicycle(painter: Painter, rng: np.random.Generator, frame: Frame) -> N
         painter.bar(frame, [[0, 0.68, axle - 0.2], [0, 0.74, axle]], 0.03, colour * 0.8)
     crank, seat, head = (0, 0.3, -0.05), (0, 0.88, -0.2), (0, 0.85, 0.36)
     hub, fork = (0, 0.34, -0.52), (0, 0.34, 0.52)
-    for bar in (
-        (crank, seat),
-        (crank, head),
-        (seat, head),
-        (crank, hub),
-        (hub, seat),
-        (head, fork),
-    ):
-        painter.bar(frame, bar, 0.03, colour)
+    diamond = [(crank, seat), (crank, head), (seat, head), (crank, hub), (hub, seat), (head, fork)]
+    for ends in diamond:
+        painter.bar(frame, ends, 0.03, colour)
     painter.limb(frame.place([[0, 0.95, -0.32], [0, 0.95, -0.08]]), 0.06, 0.04, _BLACK)
     painter.bar(frame, [[0, 0.85, 0.36], [0, 1.02, 0.36]], 0.025, _BLACK)
     painter.bar(frame, [[-0.27, 1.03, 0.34], [0.27, 1.03, 0.34]], 0.025, _BLACK)

@@ -13,11 +13,7 @@ from fan_mm.datasets.scenes.prop import Prop, circle, hsv, paint, pick, standing
 
 _TYRE = np.array([0.07, 0.07, 0.08])
 _BLACK, _PLATE = np.array([0.1, 0.1, 0.11]), np.array([0.9, 0.9, 0.85])
-_RED, _WHITE, _AMBER = (
-    np.array([0.75, 0.06, 0.05]),
-    np.array([0.95, 0.94, 0.86]),
-    np.array([1.0, 0.62, 0.12]),
-)
+_RED, _WHITE, _AMBER = np.array([[0.75, 0.06, 0.05], [0.95, 0.94, 0.86], [1.0, 0.62, 0.12]])
 _FINE = 9.0  # pixels per metre below which small parts are not drawn
 
 
@@ -276,13 +272,8 @@ def bus(rng: np.random.Generator, frame: Frame) -> Prop:
         body.wheel_discs(axles, 0.48, np.full(3, 0.5))
         for z in (nose - 0.75, 0.2, back + 1.2):
             for wide, tint in ((0.55, glass * 0.8), (0.04, colours[0] * 0.5)):
-                x = half + 0.012  # doors are on the right
-                door = [
-                    (x, 0.42, z - wide),
-                    (x, 0.42, z + wide),
-                    (x, 2.5, z + wide),
-                    (x, 2.5, z - wide),
-                ]
+                x, a, b = half + 0.012, z - wide, z + wide  # doors are on the right
+                door = [(x, 0.42, a), (x, 0.42, b), (x, 2.5, b), (x, 2.5, a)]
                 painter.face(frame, door, tint, (1, 0, 0), detail=True)
         body.plate(-half + 0.08, half - 0.08, 1.15, 2.55, nose + 0.02, glass)
         body.plate(-half + 0.15, half - 0.15, 1.5, 2.4, back - 0.02, glass)
@@ -330,13 +321,8 @@ def tram(rng: np.random.Generator, frame: Frame) -> Prop:
             if z > back:
                 painter.box(frame, (0.3, z - 0.4), (top - 0.15, z + 0.4), half - 0.12, _BLACK)
             body.coach((z + 0.35, z + piece - 0.35), top - 0.1, 2.0, colours, 0.18)
-            painter.box(
-                frame,
-                (top - 0.1, z + 1.2),
-                (top + 0.2, z + piece - 1.4),
-                half - 0.3,
-                (0.4, 0.41, 0.43),
-            )
+            low, high = (top - 0.1, z + 1.2), (top + 0.2, z + piece - 1.4)
+            painter.box(frame, low, high, half - 0.3, (0.4, 0.41, 0.43))
         draw_end(body, order)
         foot, elbow, hand = [0, top + 0.2, 0.5], [0, top + 0.9, -0.4], [0, top + 1.5, 0.4]
         bow = [[-0.8, top + 1.5, 0.4], [0.8, top + 1.5, 0.4]]

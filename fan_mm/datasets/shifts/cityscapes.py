@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from fan_mm.datasets.shifts.pairs import Named, SegmentationSet, encodings_of
 from fan_mm.datasets.shifts.paths import nearest
@@ -71,16 +70,13 @@ def _rainy(parts: Sequence[str]) -> Named | None:
 
 _BETAS = ('beta_0.005', 'beta_0.01', 'beta_0.02')
 _RAIN_NAMES = tuple(_rain(*strength) for strength in _RAINS)
-_LABELS: dict[str, Any] = dict(
-    splits=_SPLITS,
-    withheld=('test',),
-)
 CITYSCAPES = add(
     SegmentationSet(
         name='cityscapes',
         title='Cityscapes',
         dataset_type='CityscapesDataset',
-        **_LABELS,
+        splits=_SPLITS,
+        withheld=('test',),
         counts={'val': 500, 'train': 2975},
         weather={'all': 'clear'},
         files='leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png',
@@ -98,7 +94,8 @@ FOGGY_CITYSCAPES = add(
         name='foggy_cityscapes',
         title='Foggy Cityscapes',
         dataset_type='FoggyCityscapesDataset',
-        **_LABELS,
+        splits=_SPLITS,
+        withheld=('test',),
         conditions=_BETAS,
         singly=True,
         counts={'val': dict.fromkeys(_BETAS, 500), 'train': dict.fromkeys(_BETAS, 2975)},
@@ -118,7 +115,8 @@ RAIN_CITYSCAPES = add(
         name='rain_cityscapes',
         title='RainCityscapes',
         dataset_type='RainCityscapesDataset',
-        **_LABELS,
+        splits=_SPLITS,
+        withheld=('test',),
         conditions=_RAIN_NAMES,
         counts={
             'val': dict.fromkeys(_RAIN_NAMES, 33 * 12),

@@ -107,9 +107,9 @@ class SegmentationSet(ShiftSet):
         subsets: the splits that are no folder of their own.
         labels_from: 'Cityscapes' where the set has no labels of its own.
         suffixes_mix: whether releases of the set have different image formats.
-        make_labels: how label maps come to be, where a download has none.
-        list_conditions: reads key -> condition from a file of the name that stands before it; for images
-            whose folders do not say.
+        make_labels: how to make the label maps that a download lacks, for messages.
+        list_conditions: a file's name, and what reads key -> condition from it; for images whose folders
+            do not name a condition.
     """
 
     encodings: tuple[str, ...] = ('train_ids', 'label_ids')
@@ -121,15 +121,10 @@ class SegmentationSet(ShiftSet):
     make_labels: str = ''
     list_conditions: tuple[str, Callable[[Path], Mapping[str, str]]] | None = None
 
-    def find(
-        self,
-        folder: str | os.PathLike,
-        split: str | None = None,
-        labels: str | os.PathLike | None = None,
-        encoding: str | None = None,
+    def _find(
+        self, folder: Path, split: str, labels: Path | None, encoding: str | None
     ) -> tuple[Condition, ...]:
-        truth = Path(labels) if labels else None
-        return _Search(self, Path(folder), split, truth, encoding).conditions()
+        return _Search(self, folder, split, labels, encoding).conditions()
 
     def dataset(self, condition: Condition) -> dict[str, Any]:
         split = condition.split
@@ -155,11 +150,11 @@ class _Search:
         self,
         record: SegmentationSet,
         folder: Path,
-        split: str | None,
+        split: str,
         labels: Path | None,
         encoding: str | None,
     ) -> None:
-        self.set, self.folder, self.split = record, folder, record.split_of(split)
+        self.set, self.folder, self.split = record, folder, split
         self.labels_folder = labels
         possible = (*record.encodings, *record.on_request)
         if encoding and encoding not in possible:
@@ -189,9 +184,10 @@ class _Search:
         self._note_lost_labels()
         pairs, encoding = self._paired(pictures)
         conditions = self._by_condition(pairs)
-        for name, found in conditions.items():
+        for name, found in list(conditions.items()):
             if encoding and not any(label for _, label in found):
                 self.notes.append(f'{name}: none of its {len(found)} images has a label')
+                del conditions[name]
         return tuple(
             Condition(
                 name=name,
@@ -201,13 +197,12 @@ class _Search:
                 labels=tuple(label.path for _, label in found if label),
                 encoding=encoding,
                 unlabelled=tuple(
-                    picture.path for picture, label in found if not label and encoding
+                    picture.path for picture, label in found if encoding and not label
                 ),
                 labels_folder=self.labels_folder,
                 notes=tuple(self.notes),
             )
             for name, found in conditions.items()
-            if not encoding or any(label for _, label in found)
         )
 
     def _named(self, folder: Path, files: Iterable[tuple[str, ...]]) -> list[_File]:
@@ -350,7 +345,7 @@ class _Search:
             key: file
             for key, files in self.labels.items()
             for file in files
-            if key not in there and file.named.split == self.split
+            if key not in there and file.named.split in (self.split, '')
         }
         if lost:
             first = '/'.join(min(file.parts for file in lost.values()))
@@ -365,7 +360,7 @@ class _Search:
         have = [self._labels_of(picture) for picture in pictures]
         counts = Counter(e for of_one in have for e in of_one if e in self.encodings)
         labelled = sum(any(e in of_one for e in self.encodings) for of_one in have)
-        if not labelled and self.split in self.set.withheld:
+        if not labelled and {p.named.split for p in pictures} <= {*self.set.withheld}:
             return [(picture, None) for picture in pictures], ''
         if not labelled:
             self._refuse_unlabelled(pictures[0], {e for of_one in have for e in of_one})

@@ -150,7 +150,7 @@ def mapping(step: Any, order: Sequence[int] | None) -> Any:
     inner = {name: mapping(parts[name], order) for name in _HOLD_TRANSFORMS if name in parts}
     if is_config:
         return {**step, **inner}
-    if inner:
+    if inner != {name: parts[name] for name in inner}:
         step = copy.copy(step)
         vars(step).update(inner)
     return step

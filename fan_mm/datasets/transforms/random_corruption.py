@@ -46,7 +46,7 @@ class RandomCorruption(BaseTransform):
         corruptions: names or groups ('noise', 'blur', 'weather', 'digital') to choose from with
             equal probability; a mapping gives relative weights (``dict(noise=2, fog=1)``). Within a
             group, all members are equally likely.
-        severities: severities from 1 to 5 to choose from, or a mapping to weights.
+        severities: one or several from 1 to 5 to choose from, or a mapping to weights.
         prob: probability, 0 to 1, that an image is corrupted.
         channel_order: of ``img``: 'bgr' (as mm pipelines load), 'rgb' or 'bgr-as-rgb'.
 

@@ -40,10 +40,13 @@ class CellMetrics:
         if calibration:
             self._collectors.append(calibration.metric)
 
-    def begin(self) -> Memory:
-        """Start a cell; returns the memory that `put_back` restores."""
+    def begin(self) -> None:
+        """Start a cell."""
         self._before = Memory(self.evaluator)
-        return self._before
+
+    def counting(self) -> str | None:
+        """The name of a metric that has counted outside of its results since the cell began; else None."""
+        return None if self._before is None else self._before.counting()
 
     def process(self, batch: Any, outputs: Sequence) -> None:
         """Let the metrics take a batch, as it was loaded and as it was predicted."""

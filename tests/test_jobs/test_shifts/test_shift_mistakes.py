@@ -45,6 +45,10 @@ def broken_picture(root):
     path.write_bytes(path.read_bytes()[:100])
 
 
+def only_training_pictures(root):
+    (root / 'dark/rgb_anon/val').rename(root / 'dark/rgb_anon/train')
+
+
 @pytest.mark.parametrize(
     ('harm', 'options', 'message'),
     [
@@ -58,6 +62,11 @@ def broken_picture(root):
             r'^--submission: the labels of all splits are here; .*acdc=test$',
         ),
         (None, {'splits': {'acdc': 'test'}}, r'withheld: --submission DIR .*--split acdc=val'),
+        (
+            only_training_pictures,
+            {'sets': ('dark_zurich',), 'splits': {'dark_zurich': 'train'}},
+            r'^Dark Zurich train has no labels here, and no server is known .*=val has labels$',
+        ),
         (None, {'splits': {'muses': 'val'}}, '--split muses=val: give --muses DIR, too'),
         (None, {'sets': ('coco_o',)}, 'COCO-O is for detectors, but the config is for segmenters'),
         (None, {'sets': ()}, 'nothing to evaluate: give a dataset, such as --acdc DIR'),
