@@ -49,7 +49,6 @@ class AttentionDiversityHook(Hook):
                 )
         self.weight = weight
         self.threshold = threshold
-        self._diversity: AttentionDiversity | None = None
         self._handles: list = []
         self._added = False
 
@@ -60,6 +59,7 @@ class AttentionDiversityHook(Hook):
         model = unwrapped(runner.model)
         self._diversity = AttentionDiversity(model, self.threshold)
         self._handles = [
+            self._diversity,
             model.register_forward_pre_hook(self._start, with_kwargs=True),
             model.register_forward_hook(self._add, with_kwargs=True),
         ]
@@ -76,18 +76,16 @@ class AttentionDiversityHook(Hook):
             )
 
     def after_train(self, runner: Runner) -> None:
-        if self._diversity is not None:
-            self._diversity.remove()
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
     def _start(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
-        if self._diversity is not None and model.training and _mode(args, kwargs) == 'loss':
+        if _wants_losses(model, args, kwargs):
             self._diversity.start()
 
     def _add(self, model: nn.Module, args: tuple, kwargs: dict, losses: dict) -> dict | None:
-        if self._diversity is None or not model.training or _mode(args, kwargs) != 'loss':
+        if not _wants_losses(model, args, kwargs):
             return None
         loss = self._diversity.loss()
         if loss is None:
@@ -101,6 +99,6 @@ class AttentionDiversityHook(Hook):
         return dict(losses, loss_attention_diversity=self.weight * loss)
 
 
-def _mode(args: tuple, kwargs: dict) -> object:
-    """The ``mode`` of mmengine's ``forward(inputs, data_samples, mode)``."""
-    return kwargs.get('mode', args[2] if len(args) > 2 else None)
+def _wants_losses(model: nn.Module, args: tuple, kwargs: dict) -> bool:
+    """Whether a training step calls mmengine's ``forward(inputs, data_samples, mode)``."""
+    return model.training and kwargs.get('mode', args[2] if len(args) > 2 else None) == 'loss'

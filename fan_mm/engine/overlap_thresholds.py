@@ -45,7 +45,7 @@ class OverlapThresholdsHook(Hook):
     """Before a run, convert the ``iou_thrs`` of the built metrics to arrays."""
 
     def before_run(self, runner: Runner) -> None:
-        """Of validation and test."""
+        """Convert those of validation and test."""
         for loop in (runner._val_loop, runner._test_loop):
             metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())
             for metric in (inner for outer in metrics for inner in collectors(outer)):

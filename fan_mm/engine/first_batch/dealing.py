@@ -19,7 +19,7 @@ from fan_mm.logs import warn
 
 
 def say_dealing(name: str, loader: Any) -> None:
-    """Say how many samples an evaluation leaves out or counts twice; all processes must call it."""
+    """Warn how many samples an evaluation leaves out or counts twice; all processes must call it."""
     processes = get_world_size()
     if processes == 1 or not _has_places(loader):
         return
@@ -35,7 +35,7 @@ def say_dealing(name: str, loader: Any) -> None:
 
 
 def say_left_out(loader: Any) -> None:
-    """Say if a test takes only some of the samples, where all will be taken; all processes must call it."""
+    """Warn if tools/test.py would take only some of the samples; all processes must call it."""
     if not _has_places(loader):
         return
     parts = all_gather_object(_own(loader))

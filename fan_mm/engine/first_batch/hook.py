@@ -66,7 +66,7 @@ class FirstBatchHook(Hook):
         try_loop(runner.test_loop, runner.model.test_step, 'test')
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Count from the begin of the epoch, which is the whole training if it counts iterations."""
+        """Count from the start of the epoch; a training that counts iterations is one epoch."""
         self.at = runner.train_dataloader, runner.iter if runner.max_epochs == 1 else 0
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
@@ -80,7 +80,7 @@ class FirstBatchHook(Hook):
         self.at = runner.val_dataloader, batch_idx + 1
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Back to the training's batches."""
+        """Count the batches of the training again."""
         if runner.train_loop is not None:
             self.at = runner.train_dataloader, runner.iter
 

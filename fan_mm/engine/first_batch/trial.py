@@ -262,10 +262,10 @@ def _in_order(loader: DataLoader) -> bool:
 
 
 def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
-    """Say that a metric counts objects of images as missed that the dataset does not have.
+    """Warn if a metric counts objects as missed because the dataset lacks their images.
 
     Raises:
-        InputError: it would fail for want of them.
+        InputError: the metric would fail without them.
     """
     for metric in evaluator.metrics:
         truth = truth_ids(metric)
@@ -283,7 +283,7 @@ def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
 
 
 def _say_joined_twice(evaluator: Evaluator, dataset: Any, name: str) -> None:
-    """Say that images count twice that two of the joined datasets have."""
+    """Warn about images that count twice because two of the joined datasets have them."""
     paths = (os.fspath(dataset.get_data_info(i)['img_path']) for i in range(len(dataset)))
     try:
         lines = joined_twice(f'{name}_dataloader.dataset', dataset, evaluator, paths)
@@ -359,7 +359,7 @@ def _all_give(evaluator: Evaluator, names: Sequence[str]) -> bool:
 
 
 def _check_rule(wanted: Wanted, names: Sequence[str]) -> None:
-    """Find out now that nobody says whether more is better of the score by which a hook chooses."""
+    """Refuse a hook that chooses by a score of which mmengine does not know whether more is better."""
     for place, hook in wanted:
         if isinstance(hook, CheckpointHook):
             try:
@@ -372,7 +372,7 @@ def _check_rule(wanted: Wanted, names: Sequence[str]) -> None:
 
 
 def _check_wanted(wanted: Wanted, names: Sequence[str]) -> None:
-    """Find out now what would end a training with its first validation, or never take effect."""
+    """Refuse names of scores that no metric reports: the first validation would fail, or they have no effect."""
     for place, name in wanted:
         if isinstance(name, CheckpointHook):
             continue
