@@ -1,6 +1,7 @@
 """A model with its weights, ready to predict for one image."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -70,8 +71,7 @@ class Predictor:
         load_weights(self.model, content, checkpoint)
         self.model.to(get_device()).eval()
         self.metainfo = metainfo_in(content) or self._dataset_metainfo()
-        classes = self.metainfo.get('classes') or self._folders(cfg.model)
-        self.metainfo['classes'] = classes
+        classes = self.metainfo['classes'] = self._classes(cfg.model)
         if not classes and self.scope != 'mmpretrain':
             raise InputError('neither the checkpoint nor the dataset has class names')
 
@@ -90,8 +90,15 @@ class Predictor:
             return {} if isinstance(given.get('classes'), str) else dict(given)
         return {**own, **given, 'classes': classes}
 
+    def _classes(self, model: dict) -> Sequence[str]:
+        """The names of the classes; none where it is in doubt which of the model's classes they name."""
+        names = self.metainfo.get('classes') or self._folders(model)
+        if self.scope != 'mmpretrain' or number_of_classes(bare_model(model)) in (None, len(names)):
+            return names
+        return ()  # such as 1000 names of ImageNet for 1001 classes
+
     def _folders(self, model: dict) -> tuple[str, ...]:
-        """The classes as the dataset's folders name them; none where there are no such or it is in doubt."""
+        """The classes as the dataset's folders name them; none where there are no such or their order is in doubt."""
         dataset = _innermost(self.dataset_cfg)
         if self.scope != 'mmpretrain' or dataset is None:
             return ()
@@ -101,8 +108,7 @@ class Predictor:
                 names = class_folders(build_lazily(place, dataset))
         except InputError:
             return ()  # the data may be missing
-        sure = number_of_classes(model) in (None, len(names))
-        return tuple(names) if sure and not other_positions(place, names, model) else ()
+        return () if other_positions(place, names, model) else tuple(names)
 
     @torch.inference_mode()
     def __call__(self, packed: dict) -> Any:

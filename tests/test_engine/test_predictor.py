@@ -32,9 +32,25 @@ def test_class_folders_name_the_classes(tmp_path, folders, model, classes):
     for name in ['', *folders] if folders is not None else []:
         (root / name).mkdir()
     predictor = object.__new__(Predictor)
-    predictor.scope = 'mmpretrain'
+    predictor.scope, predictor.metainfo = 'mmpretrain', {}
     predictor.dataset_cfg = dict(type='CustomDataset', data_root=str(root), pipeline=[])
-    assert predictor._folders(model) == classes
+    assert predictor._classes(model) == classes
+
+
+@pytest.mark.parametrize(
+    ('scope', 'number', 'named'),
+    [
+        ('mmpretrain', 2, True),
+        ('mmpretrain', None, True),
+        ('mmpretrain', 3, False),  # such as a background before them
+        ('mmseg', 3, True),
+    ],
+)
+def test_names_must_be_as_many_as_the_classes_of_a_classifier(scope, number, named):
+    predictor = object.__new__(Predictor)
+    predictor.scope, predictor.metainfo = scope, dict(classes=['cat', 'dog'])
+    model = dict(type='ImageClassifier', head=dict(num_classes=number) if number else None)
+    assert predictor._classes(model) == (['cat', 'dog'] if named else ())
 
 
 @pytest.mark.parametrize(
