@@ -17,38 +17,26 @@ at 224.
 """
 
 import argparse
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from measuring import add_machine, backbone_of, least_seconds, machine, peak_memory, step
 from operations import best_copy, best_product, roofline
 from peers import peers_table
+from reference import fan, fan_swin
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-import fan_mm.models
-from fan_mm.cli import run, size
-from fan_mm.errors import InputError
+from fan_mm.cli import run, size, tool_parser
 from fan_mm.models.checkpoints import to_official
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tests'))
-from reference import fan, fan_swin
-from reference.memory import peak_memory
-
-BACKBONES = {'fan_vit': 'FANViT', 'fan_hybrid': 'FANHybrid', 'fan_swin': 'FANSwin'}
 
 
 def build(
     name: str, **options: object
 ) -> tuple[torch.nn.Module, Callable[[Tensor], list[Tensor]], dict]:
     """Our backbone, the reference with the same weights as a function, and its parameters."""
-    kind, _, arch = name.partition(':')
-    if kind not in BACKBONES:
-        raise InputError(f'--arch is BACKBONE:SIZE with a BACKBONE of {", ".join(BACKBONES)}')
-    backbone = getattr(fan_mm.models, BACKBONES[kind])
+    kind, backbone, arch = backbone_of(name)
     zoo = backbone.arch_zoo.get(arch, {})
     depth = zoo.get('depth', 0)
     taps = (
@@ -73,34 +61,6 @@ def build(
             return fan.forward(state, images, heads, taps, training=ours.training)[0]
 
     return ours, reference, state
-
-
-def step(
-    model: Callable[[Tensor], list[Tensor]],
-    parameters: list[Tensor],
-    images: Tensor,
-    train: bool,
-    half: bool,
-) -> Callable[[], object]:
-    """A function that computes a model's maps, or takes a training step of them with AdamW."""
-    device = images.device.type
-    optimizer = None
-    if train:
-        capturable = images.is_cuda  # its steps are counted on the GPU
-        optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True, capturable=capturable)
-
-    def work() -> object:
-        precision = torch.autocast(device, torch.bfloat16, enabled=half)
-        with precision, torch.set_grad_enabled(train):
-            maps = model(images)
-        if train:
-            sum(x.float().square().mean() for x in maps).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            return None
-        return maps
-
-    return work
 
 
 def steps(
@@ -147,49 +107,25 @@ def captured(work: Callable[[], object]) -> Callable[[], object]:
     return graph.replay
 
 
-def least_seconds(named: dict[str, Callable], rounds: int, device: str) -> dict[str, float]:
-    """Least seconds of each, called in turn."""
-    best = dict.fromkeys(named, float('inf'))
-    for _ in range(rounds):
-        for name, work in named.items():
-            start = time.perf_counter()
-            work()
-            if device == 'cuda':
-                torch.cuda.synchronize()
-            best[name] = min(best[name], time.perf_counter() - start)
-    return best
-
-
 def main() -> None:
     """Print one table per size."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, '')
     parser.add_argument('--arch', nargs='+', default=['fan_hybrid:small'], metavar='BACKBONE:SIZE')
     parser.add_argument('--size', type=size, nargs='+', default=[(512, 512)], metavar='H[xW]')
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--train', action='store_true', help='a training step with AdamW')
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default=None, help='default: the GPU')
-    parser.add_argument('--threads', type=int, default=None, help='of a CPU (default: all)')
-    parser.add_argument('--rounds', type=int, default=5, help='default: 5')
+    add_machine(parser)
     parser.add_argument('--roofline', action='store_true', help='the costliest operations of a CPU')
     parser.add_argument('--peers', action='store_true', help="timm's models beside ours")
     args = parser.parse_args()
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    device, where = machine(args)
 
     if args.peers:
-        options = dict(step=step, least_seconds=least_seconds, peak_memory=peak_memory)
-        table = peers_table(args.batch, args.train, device, args.rounds, **options)
-        Console(width=120).print(table)
+        Console(width=120).print(peers_table(args.batch, args.train, device, args.rounds))
         return
     if args.roofline:
         print_rooflines(args)
         return
-    where = f'{torch.get_num_threads()} threads'
-    if device == 'cuda':
-        where = torch.cuda.get_device_name()
     what = 'training step' if args.train else 'inference'
     for height, width in args.size:
         shape = (args.batch, 3, height, width)

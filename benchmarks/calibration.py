@@ -18,7 +18,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 from sweep import config, write_dataset
 
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.calibration.temperature import Temperature
 
@@ -63,9 +63,7 @@ def wait(device: str) -> None:
 
 def main() -> None:
     """Print the share for each size, without and with a temperature."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, '')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--size', nargs='+', default=['128x256', '1024x2048'], help='HxW')
     parser.add_argument('--images', type=int, default=8, help='(%(default)s)')

@@ -7,22 +7,16 @@ and of a training step. Memory includes the weights (on a CPU: Linux only). The 
 batch size and the kind of step for which its memory was measured.
 """
 
-import argparse
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from measuring import add_machine, least_seconds, machine, peak_memory
 from rich.console import Console
 from rich.table import Table
 
 from fan_mm.analysis.complexity import measure_complexity
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser
 from fan_mm.models import FANViT
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tests'))
-from reference.memory import peak_memory
 
 # memory (M), ImageNet top-1, ImageNet-C (%)
 PUBLISHED = {'csa': (235, 81.3, 61.7), 'se': (126, 81.2, 62.0), 'eca': (127, 82.5, 64.6)}
@@ -44,18 +38,13 @@ def steps(model: FANViT, images: torch.Tensor) -> dict[str, Callable[[], None]]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, '')
     parser.add_argument('--arch', default='small', choices=list(FANViT.arch_zoo))
     parser.add_argument('--size', type=int, default=224)
     parser.add_argument('--batch', type=int, default=1)
-    parser.add_argument('--rounds', type=int, default=5)
+    add_machine(parser)
     args = parser.parse_args()
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    where = (
-        torch.cuda.get_device_name() if device == 'cuda' else f'{torch.get_num_threads()} threads'
-    )
+    device, where = machine(args)
     table = Table(title=f'FAN-ViT {args.arch}, batch {args.batch}, {args.size} pixels, {where}')
     for column in (
         'attention', 'parameters, M', 'FLOPs, G', 'inference, ms', 'MiB', 'training, ms', 'MiB',
@@ -72,13 +61,7 @@ def main() -> None:
         for step in steps(model.to(device), images.to(device)).values():
             step()  # warm-up: kernel selection
             peak = weights + peak_memory(step, device)
-            best = float('inf')
-            for _ in range(args.rounds):
-                start = time.perf_counter()
-                step()
-                if device == 'cuda':
-                    torch.cuda.synchronize()
-                best = min(best, time.perf_counter() - start)
+            best = least_seconds({kind: step}, args.rounds, device)[kind]
             cells += [f'{1e3 * best:.0f}', f'{peak / 2**20:.0f}']
         table.add_row(*cells, *map(str, published))
     Console(width=130).print(table)

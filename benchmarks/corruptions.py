@@ -8,7 +8,6 @@ growth of the process while one image is corrupted, including the result, divide
 it is measured in a separate process (Linux only).
 """
 
-import argparse
 import ctypes
 import multiprocessing
 import os
@@ -25,6 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from fan_mm.cli import run, size, tool_parser
 from fan_mm.corruptions import CORRUPTIONS, corrupt
 
 
@@ -97,18 +97,16 @@ def peaks(image: np.ndarray, severity: int) -> dict[str, list[float]]:
 
 def main() -> None:
     """Print one table per size."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, '')
     parser.add_argument(
-        '--size', nargs='+', default=['1024x2048', '224x224'], metavar='HxW', help='image sizes'
+        '--size', type=size, nargs='+', default=[(1024, 2048), (224, 224)], metavar='HxW'
     )
     parser.add_argument('--severity', type=int, default=3)
     parser.add_argument('--repeat', type=int, default=5, help='rounds (default: 5)')
     args = parser.parse_args()
 
     cv2.setNumThreads(1)
-    images = [street(*(int(side) for side in size.split('x'))) for size in args.size]
+    images = [street(*shape) for shape in args.size]
     memory = [peaks(image, args.severity) if os.path.exists('/proc') else None for image in images]
     for image, peak in zip(images, memory, strict=True):
         height, width = image.shape[:2]
@@ -139,4 +137,4 @@ def _cells(ours: float, theirs: float) -> tuple[str, ...]:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -10,26 +10,19 @@ what was in use before (Linux only). Everything runs on the CPU, where onnxrunti
 computes most of fp16 in float32.
 """
 
-import argparse
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from backbone import BACKBONES, least_seconds
+from measuring import backbone_of, least_seconds, peak_memory
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-import fan_mm.models
-from fan_mm.cli import run, size
+from fan_mm.cli import run, size, tool_parser
 from fan_mm.deploy import Network, export_onnx, require_onnx, to_half, to_int8
 from fan_mm.engine.onnx_file import open_session, run_session
-from fan_mm.errors import InputError
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tests'))
-from reference.memory import peak_memory
 
 CALIBRATION = 8
 
@@ -47,11 +40,9 @@ class Classifier(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        kind, _, arch = name.partition(':')
-        if kind not in BACKBONES:
-            raise InputError(f'--arch is KIND:SIZE with a KIND of {", ".join(BACKBONES)}')
+        _, backbone, arch = backbone_of(name)
         torch.manual_seed(0)
-        self.backbone = getattr(fan_mm.models, BACKBONES[kind])(arch, out_type='avg_featmap')
+        self.backbone = backbone(arch, out_type='avg_featmap')
         self.head = Head(self.backbone.out_channels[-1], 1000)
 
     def extract_feat(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -92,9 +83,7 @@ def load(name: str, file: Path, images: Tensor) -> Callable[[], object]:
 
 def main() -> None:
     """Print one table per size."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, '')
     parser.add_argument('--arch', nargs='+', default=['fan_hybrid:small'], metavar='BACKBONE:SIZE')
     parser.add_argument('--size', type=size, nargs='+', default=[(224, 224)], metavar='H[xW]')
     parser.add_argument('--batch', type=int, default=1)

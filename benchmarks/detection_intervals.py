@@ -7,7 +7,6 @@ which match), and measures the CPU time of the matching, of the resamples of all
 the size of the stored data. --images 5000 is the size of COCO val2017; pycocotools alone then takes minutes.
 """
 
-import argparse
 import contextlib
 import io
 import time
@@ -21,7 +20,7 @@ from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 from rich.table import Table
 
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser
 from fan_mm.evaluation.bootstrap import RESAMPLES
 from fan_mm.evaluation.matching import match
 
@@ -106,9 +105,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, '')
     parser.add_argument('--images', type=int, default=500)
     args = parser.parse_args()
     with contextlib.redirect_stdout(io.StringIO()):

@@ -8,15 +8,14 @@ it). The first step of each variant is not timed, because it creates the optimiz
 that of a step beyond weights, gradients and optimizer state (on a CPU: Linux only).
 """
 
-import argparse
 import contextlib
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from measuring import add_machine, machine, peak_memory
 from mmengine.config import Config, DictAction
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
@@ -24,16 +23,12 @@ from mmengine.structures import InstanceData
 from rich.console import Console
 from rich.table import Table
 
-from fan_mm.cli import run
+from fan_mm.cli import run, size, tool_parser
 from fan_mm.engine import FeatureAmpOptimWrapper
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tests'))
-from reference.memory import peak_memory
-
-OBJECTS = 7
-"""Per image: COCO's mean."""
+OBJECTS = 7  # per image: COCO's mean
 
 
 def batch(size: tuple[int, int], count: int, classes: int) -> dict:
@@ -92,14 +87,11 @@ def training_step(cfg: Config, data: dict, with_cp: bool, half: bool, device: st
 
 def main() -> None:
     """Print one table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, '')
     parser.add_argument('config', help='config of a two-stage detector')
-    parser.add_argument('--size', default='800x1333', metavar='HxW', help='of the images')
+    parser.add_argument('--size', type=size, default=(800, 1333), metavar='HxW')
     parser.add_argument('--batch', type=int, default=1)
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default=None, help='default: the GPU')
-    parser.add_argument('--rounds', type=int, default=2, help='steps that are timed (%(default)s)')
+    add_machine(parser, rounds=2)
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='change the config: key=value'
     )
@@ -111,15 +103,12 @@ def main() -> None:
         raise InputError(f'{args.config} is no detection config')
     cfg.merge_from_dict(args.cfg_options or {})
     register_task_library(cfg)
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    height, width = (int(length) for length in args.size.split('x'))
+    device, where = machine(args)
+    height, width = args.size
     head = cfg.model.roi_head.bbox_head
     classes = (head[0] if isinstance(head, list) else head).num_classes
     data = batch((height, width), args.batch, classes)
 
-    where = f'{torch.get_num_threads()} threads'
-    if device == 'cuda':
-        where = torch.cuda.get_device_name()
     name = Path(args.config).stem
     print(f'{name}: training step, batch {args.batch}, {height} x {width}, {where}')
     table = Table()

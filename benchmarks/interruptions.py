@@ -194,23 +194,18 @@ class Campaign:
         logs = re.compile(r'.*(N_N|vis_data|log).*')
         self.kinds[job.name] = sorted(kind for kind in seen if not logs.fullmatch(kind))
 
-    def ways(self, job: Job) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Every way once: (name, what to do)."""
-        yield 'killed at random', lambda: self.stopped(job, signal.SIGKILL, self._later(job))
-        yield 'SIGTERM', lambda: self.stopped(job, signal.SIGTERM, self._later(job))
-        yield 'two at once', lambda: self.twice(job)
-        for part in (
-            self.random.uniform(0.1, 0.5),
-            self.random.uniform(0.5, 0.95),
-        ):  # then the report
-            yield 'full disk', lambda part=part: self.full_disk(job, part)
+    def ways(self, job: Job) -> Iterator[Callable[[], None]]:
+        """Functions that disturb the job, each in another way."""
+        yield lambda: self.stopped(job, 'killed at random', self._later(job))
+        yield lambda: self.stopped(job, 'SIGTERM', self._later(job))
+        yield lambda: self.twice(job)
+        for low, high in ((0.1, 0.5), (0.5, 0.95)):  # the second one has no room for the report
+            part = self.random.uniform(low, high)
+            yield lambda part=part: self.full_disk(job, part)
         if job.source:
-            yield 'data changed between', lambda: self.data_changed(job)
+            yield lambda: self.data_changed(job)
         for kind in self.kinds[job.name]:
-            yield (
-                'killed as a file appears',
-                lambda kind=kind: self.stopped(job, signal.SIGKILL, _appears(kind)),
-            )
+            yield lambda kind=kind: self.stopped(job, 'killed as a file appears', _appears(kind))
 
     def _later(self, job: Job) -> Callable[[Path], bool]:
         end = time.monotonic() + self.random.uniform(0.1, 0.95) * self.seconds[job.name]
@@ -220,13 +215,9 @@ class Campaign:
         """A folder that is not there yet."""
         return self.folder / f'{job.name}-{next(self.number)}'
 
-    def stopped(self, job: Job, number: int, now: Callable[[Path], bool]) -> None:
-        """Stop a run at a moment, run the same command again, compare."""
-        way = (
-            'SIGTERM'
-            if number == signal.SIGTERM
-            else ('killed at random' if now.__name__ == '<lambda>' else 'killed as a file appears')
-        )
+    def stopped(self, job: Job, way: str, now: Callable[[Path], bool]) -> None:
+        """Stop a run at a moment, by SIGTERM or else SIGKILL, run the same command again, compare."""
+        number = signal.SIGTERM if way == 'SIGTERM' else signal.SIGKILL
         out = self.new(job)
         going = Run(job, out, self.folder)
         while going.running() and not now(out):
@@ -293,7 +284,8 @@ class Campaign:
         try:
             going = Run(job, disk / 'out', self.folder)
             statuses, text = going.wait(), going.log.read_bytes()
-            said = b'No space left' in text or b'is full' in text or b'make room' in text
+            words = (b'No space left', b'is full', b'free some space')
+            said = any(word in text for word in words)
             polite = 0 in statuses or (said and WORDS_OF_A_TRACEBACK not in text)
             if not polite:
                 print(f'{job.name}, full disk: {statuses}\n{text[-900:].decode()}', file=sys.stderr)
@@ -470,7 +462,7 @@ def main() -> int:
         for turn in itertools.cycle(turns):
             if time.monotonic() > end:
                 break
-            next(turn)[1]()
+            next(turn)()
     show(campaign)
     bad = ('lost', 'doubled', 'changed', 'unexpected')
     return int(any(count[name] for count in campaign.counts.values() for name in bad))

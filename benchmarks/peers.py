@@ -1,8 +1,7 @@
 """timm's models of like size beside ours, on classification features of 224x224 images."""
 
-from collections.abc import Callable
-
 import torch
+from measuring import least_seconds, peak_memory, step
 from operations import flops_of
 from rich.table import Table
 from torch import Tensor
@@ -50,9 +49,6 @@ def peers_table(
     train: bool,
     device: str,
     rounds: int,
-    step: Callable,
-    least_seconds: Callable,
-    peak_memory: Callable,
 ) -> Table:
     """Images per second, per GMAC, and peak memory of each.
 
@@ -61,9 +57,6 @@ def peers_table(
         train: measure a training step with AdamW instead of a forward pass.
         device: 'cpu' or 'cuda'.
         rounds: number of rounds, of which the minimum times are used.
-        step: model -> function to measure; like the next two, from `backbone`.
-        least_seconds: times functions in turn.
-        peak_memory: measures the memory of a function.
     """
     what = 'training step' if train else 'inference'
     table = Table(title=f'{what}, batch {batch}, {SIZE} x {SIZE}, float32, {device}')

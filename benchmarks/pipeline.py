@@ -23,7 +23,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser
 from fan_mm.datasets.scenes import IMAGENET_CLASSES, write_imagenet
 from fan_mm.engine import prepare_runtime
 
@@ -91,9 +91,7 @@ def step_rate(cfg: Config, batch: dict, steps: int, device: str) -> float:
 
 def main() -> None:
     """Measure every config and print a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, '')
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='ImageNet configs')
     parser.add_argument('--data', metavar='DIR', help='ImageNet (default: rendered pictures)')
     parser.add_argument('--images', type=int, default=200, help='rendered pictures (%(default)s)')

@@ -34,7 +34,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.evaluation import RobustnessSweep
 
@@ -138,9 +138,7 @@ def seconds(function: Callable[[], object]) -> tuple[tuple[float, float], object
 
 def main() -> None:
     """Measure the three ways in turn, several rounds, then the loader alone."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, '')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--size', default='128x256', help='HxW of the images (%(default)s)')
     parser.add_argument('--images', type=int, default=24, help='(%(default)s)')

@@ -9,36 +9,25 @@ turn within each round; the reported time is the minimum over all rounds. Peak m
 beyond the weights and what was in use before (on a CPU: Linux only).
 """
 
-import argparse
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from backbone import BACKBONES, least_seconds
+from measuring import add_machine, backbone_of, least_seconds, machine, peak_memory
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-import fan_mm.models
-from fan_mm.cli import run, size
-from fan_mm.errors import InputError
+from fan_mm.cli import run, size, tool_parser
 from fan_mm.models.losses import AttentionDiversity
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tests'))
-from reference.memory import peak_memory
 
 SCALES = 4
 
 
 def build(name: str, device: str, token_pooling: int | None) -> nn.Module:
     """A backbone with its dense maps."""
-    kind, _, arch = name.partition(':')
-    if kind not in ('fan_vit', 'fan_hybrid'):
-        raise InputError('--arch is fan_vit:SIZE or fan_hybrid:SIZE')
+    kind, backbone, arch = backbone_of(name, ('fan_vit', 'fan_hybrid'))
     torch.manual_seed(0)
     out_indices = -1 if kind == 'fan_vit' else (0, 1, 2, 3)
-    backbone = getattr(fan_mm.models, BACKBONES[kind])
     return backbone(arch, token_pooling=token_pooling, out_indices=out_indices).to(device)
 
 
@@ -96,24 +85,15 @@ def compare(
 
 def main() -> None:
     """Print one table per size."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, '')
     parser.add_argument('--arch', nargs='+', default=['fan_hybrid:small'], metavar='BACKBONE:SIZE')
     parser.add_argument('--size', type=size, nargs='+', default=[(1024, 1024)], metavar='H[xW]')
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--only', choices=('tap', 'adl'), default=None, help='default: both')
     parser.add_argument('--amp', action='store_true', help='train in bfloat16')
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default=None, help='default: the GPU')
-    parser.add_argument('--threads', type=int, default=None, help='of a CPU (default: all)')
-    parser.add_argument('--rounds', type=int, default=5, help='default: 5')
+    add_machine(parser)
     args = parser.parse_args()
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    where = f'{torch.get_num_threads()} threads'
-    if device == 'cuda':
-        where = torch.cuda.get_device_name()
+    device, where = machine(args)
     for height, width in args.size:
         shape = (args.batch, 3, height, width)
         tokens = height // 16 * (width // 16)

@@ -55,6 +55,11 @@ def steps_of(pipeline: Any) -> Iterator[Any]:
             yield from steps_of(step.get('transforms'))
 
 
+def bare_model(model: Any) -> Any:
+    """The config of a model without the test-time augmentation around it."""
+    return model.get('module', model)
+
+
 def parts_below(place: str, node: Any) -> Iterator[tuple[str, dict]]:
     """A part of a config and all dicts inside, in whatever lists and dicts, each with its place."""
     items: Iterable[tuple[Any, Any]] = ()

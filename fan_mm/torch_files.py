@@ -303,11 +303,17 @@ def local_file(source: str | os.PathLike) -> str:
 
 
 def _download(url: str) -> None:
-    """Fetch a file into torch's hub cache, unless it is there."""
+    """Fetch a file into torch's hub cache, unless it is there: rank 0 first, then those on other disks."""
     path = local_file(url)
     try:
-        if get_rank() == 0 and not os.path.exists(path):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            torch.hub.download_url_to_file(url, path)
+        if get_rank() == 0:
+            _fetch(url, path)
     finally:
-        barrier()  # others wait for rank 0
+        barrier()
+    _fetch(url, path)
+
+
+def _fetch(url: str, path: str) -> None:
+    if not os.path.exists(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        torch.hub.download_url_to_file(url, path)

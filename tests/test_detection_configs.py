@@ -262,6 +262,17 @@ def test_bfloat16_leaves_autocast_when_the_model_fails():
     assert not model.backbone._forward_hooks
 
 
+def test_bfloat16_with_a_neck_without_weights():
+    class Halves(torch.nn.Module):
+        def forward(self, x):
+            return (x[..., ::2],)
+
+    model = torch.nn.ModuleDict(dict(backbone=torch.nn.Conv2d(3, 1, 1), neck=Halves()))
+    wrapper = FeatureAmpOptimWrapper(torch.optim.SGD(model.parameters(), 0.1))
+    with wrapper.optim_context(model):
+        assert model.neck(torch.ones(1, 2, dtype=torch.bfloat16))[0].dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     'backbone, neck',
     [

@@ -13,7 +13,7 @@ import pytest
 from fan_mm import cli, console
 
 SHELL = re.compile(r'^```(?:shell|bash|sh)\n(.*?)^```', re.MULTILINE | re.DOTALL)
-LINK = re.compile(r'\]\(([^)#\s]+)(?:#([^)\s]+))?\)')
+LINK = re.compile(r'\]\(([^)#\s]*)(?:#([^)\s]+))?\)')
 OPTIONAL = re.compile(r'\[(--[^\]]*)\]')
 
 
@@ -87,8 +87,18 @@ def test_every_named_config_is_there(repo_root):
 
 
 def anchors(path):
-    titles = re.findall(r'^#+ (.*)', path.read_text(), re.MULTILINE)
+    text = re.sub(r'^```.*?^```', '', path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r'^#+ (.*)', text, re.MULTILINE)
     return {re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles}
+
+
+def test_anchors_and_links(tmp_path):
+    (tmp_path / 'a.md').write_text(
+        '# The `x`, again\n```\n# no title\n```\n[x](#y) [](b.md) [z](c.md#d)'
+    )
+    assert anchors(tmp_path / 'a.md') == {'the-x-again'}
+    links = LINK.findall((tmp_path / 'a.md').read_text())
+    assert links == [('', 'y'), ('b.md', ''), ('c.md', 'd')]
 
 
 @pytest.mark.parametrize('kind', ['files', 'anchors'])
@@ -98,7 +108,7 @@ def test_links_lead_somewhere(repo_root, kind):
         for target, anchor in LINK.findall(page.read_text()):
             if re.match(r'https?:', target):
                 continue
-            path = page.parent / target
+            path = page.parent / target if target else page  # of a section of its own
             if kind == 'files':
                 assert path.exists(), f'{page.name}: {target}'
             elif anchor and path.suffix == '.md':

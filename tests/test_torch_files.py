@@ -138,6 +138,29 @@ def test_files_that_are_no_checkpoints(tmp_path):
         read_torch_file('http://127.0.0.1:9/x.pth')
 
 
+@pytest.mark.parametrize('shared', [True, False])
+def test_every_machine_has_what_was_downloaded(shared, tmp_path, monkeypatch):
+    """Other processes wait for the first one, and get the file themselves if its disk is not theirs."""
+    steps = []
+
+    def download(url, path):
+        steps.append(f'{url} to {Path(path).name}')
+        torch.save(dict(w=torch.ones(1)), path)
+
+    def barrier():
+        steps.append('waited')
+        if shared:
+            download('rank 0', local_file('https://a.org/w.pth'))
+
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    monkeypatch.setattr('fan_mm.torch_files.get_rank', lambda: 1)
+    monkeypatch.setattr('fan_mm.torch_files.barrier', barrier)
+    (tmp_path / 'checkpoints').mkdir()
+    assert read_torch_file('https://a.org/w.pth').keys() == {'w'}
+    assert steps == ['waited', f'{"rank 0" if shared else "https://a.org/w.pth"} to w.pth']
+
+
 @pytest.mark.parametrize('start', ['file://', 'file://localhost'])
 def test_an_address_of_a_file_is_its_path(start, tmp_path, monkeypatch):
     (tmp_path / 'a b').mkdir()

@@ -210,14 +210,11 @@ def refuse_other_brand(python: Path, stack: str) -> None:
         'from importlib.metadata import distributions\n'
         "print(*{d.metadata['Name'].lower() for d in distributions()})",
     )
-    others = {
-        'onedl': {'mmengine', 'mmcv', 'mmsegmentation', 'mmpretrain', 'mmdet'},
-        'openmmlab': set(),
-    }[stack]
+    originals = {'mmengine', 'mmcv', 'mmsegmentation', 'mmpretrain', 'mmdet'}
     found = sorted(
         name
         for name in listed.split()
-        if name in others or (stack == 'openmmlab' and name.startswith('onedl-mm'))
+        if (name in originals if stack == 'onedl' else name.startswith('onedl-mm'))
     )
     if found:
         other = next(name for name in STACKS if name != stack)

@@ -43,7 +43,8 @@ a classifier:
 
 If interrupted at any point, the same command continues with the next condition, or the next cell of ImageNet-C.
 As in the released scripts, ImageNet-A is evaluated at 384 pixels (STL's script uses 224: --size
-imagenet_a=224), and averaged weights are used only for ImageNet-R (to change this: --weights clean=ema).
+imagenet_a=224), and ImageNet-R with averaged weights if the file has them. For other datasets, the weights are those
+in state_dict, as in all tools (to change this: --weights clean=ema imagenet_r=model).
 """
 # 'cityscapes' is the clean column; for detectors, a dataset's option refers to its boxes
 SETS = tuple(name for name in SHIFT_SETS if name != 'cityscapes' and not name.endswith('_boxes'))
@@ -117,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
         nargs='+',
         default=[],
         metavar='SET=KIND',
-        help='weights used for a dataset: ema or model',
+        help='weights used for a dataset: ema (averaged) or model (plain)',
     )
     add_calibration_arguments(made)
     return made

@@ -1,4 +1,4 @@
-"""What a quarter of an hour on a GPU is for: `run.sh` measures all of it (README.md beside this)."""
+"""The GPU benchmark: `run.sh` runs its sections (see README.md)."""
 
 import os
 import sys

@@ -66,7 +66,7 @@ class Run:
             )
 
     def goes_on(self) -> bool:
-        """Whether it is at work; stops it at its limit, and says how it ended if not well."""
+        """Whether the process is still running; stops it at its limit, and records how it ended."""
         status = self.process.poll()
         if status is None and time.monotonic() < self.begin + self.limit:
             return True
@@ -85,7 +85,7 @@ class Run:
         return False
 
     def stop(self) -> None:
-        """End it and what it started."""
+        """Stop the process and its children."""
         for ending in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, ending)
@@ -94,7 +94,7 @@ class Run:
 
 
 def machine() -> str:
-    """What is measured, in a line."""
+    """The GPU and the versions, in one line."""
     cuda = torch.cuda.is_available()
     where = torch.cuda.get_device_name() if cuda else f'CPU ({platform.machine()}), small form'
     cudnn = f', CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}' if cuda else ''
@@ -102,7 +102,7 @@ def machine() -> str:
 
 
 def accept(out: Path, groups: Sequence[dict[str, float]] = SECTIONS) -> bool:
-    """Run sections group by group, new rows behind those there; whether everything that is claimed holds."""
+    """Run sections group by group and append their rows; returns whether all claims hold."""
     out.mkdir(parents=True, exist_ok=True)
     path, title = out / 'acceptance.jsonl', machine()
     if not torch.cuda.is_available():  # only a trial, without real measurements
@@ -126,7 +126,7 @@ def chosen(text: str) -> dict[str, float]:
     """A group of one section, from NAME or NAME=SECONDS.
 
     Raises:
-        ArgumentTypeError: there is no such section, or that is no time.
+        ArgumentTypeError: no such section, or not a number of seconds.
     """
     limits = {name: limit for group in (*SECTIONS, ON_REQUEST) for name, limit in group.items()}
     name, with_limit, seconds = text.partition('=')
@@ -138,7 +138,7 @@ def chosen(text: str) -> dict[str, float]:
 
 
 def main() -> int:
-    """All sections, those that are named, or one of them in this process."""
+    """Run all sections, the named ones, or with --section one in this process."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -148,7 +148,7 @@ def main() -> int:
         nargs='*',
         type=chosen,
         metavar='SECTION[=SECONDS]',
-        help='only these, in this order, one at a time, their rows behind those there',
+        help='only these, in this order, one at a time; their rows are appended',
     )
     parser.add_argument('--section', help=argparse.SUPPRESS)  # in this process, see `command`
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Choices that rest on knowledge of PyTorch's kernels, each in its layer against its alternatives.
+"""Implementation choices that depend on PyTorch's kernels, each compared with its alternatives in its layer.
 
 ``ms`` is the time of our implementation; for the alternatives, the ratio to it is given. Shapes are those of
 FAN-Hybrid-S and FAN-Swin-T on two images of 1024x1024; half precision is autocast, as in training.

@@ -1,4 +1,4 @@
-"""`torch.compile` takes every backbone in one graph, for one size and for any, and changes no result.
+"""`torch.compile` makes one graph of every backbone, for one size and for any, without changing results.
 
 Uses shallow backbones, because deep ones have the same kinds of blocks and take minutes to compile; `speed`
 compiles whole backbones.

@@ -1,7 +1,6 @@
-"""The GPU computes what the CPU does: our operators, and the maps of all backbones, half precision within bounds.
+"""Results of the GPU against the CPU: our operators and the maps of all backbones, half precision within bounds.
 
-TF32 is disabled. The weights are those of the golden files, which are far from initial values, because those
-would hide mistakes.
+TF32 is disabled. The weights are those of the golden files, because initial values would hide mistakes.
 """
 
 from collections.abc import Callable, Iterator
@@ -142,7 +141,7 @@ def compare_operators(
 
 
 def golden_models() -> list[str]:
-    """Every official model of which outputs are kept."""
+    """Names of the official models with golden outputs."""
     stems = (path.stem.split('__')[0] for path in (official.DATA / 'golden').glob('*.npz'))
     return sorted(stem for stem in stems if stem in official.VARIANTS)
 

@@ -1,4 +1,4 @@
-"""No forward pass and no training step waits for the host: the GPU gets work ahead of time.
+"""Forward passes and training steps never wait for the host.
 
 Each case is first run at another size, in which kernels may be selected, then at a new size. Steps with float16
 loss scaling are not included, because the scaler itself checks on the host whether gradients are finite.
@@ -43,7 +43,7 @@ def image(size: tuple[int, int]) -> Tensor:
 
 
 def never_waits(module: nn.Module, images: list[Tensor], train: bool, half: bool) -> bool:
-    """Run on every size, the last of them where waiting is an error."""
+    """Run on every size; on the last one, waiting raises an error."""
     parameters = list(module.parameters())
     *first, last = [step(module, parameters, x, train, half) for x in images]
     for work in first:
@@ -56,7 +56,7 @@ def never_waits(module: nn.Module, images: list[Tensor], train: bool, half: bool
 
 @contextlib.contextmanager
 def sync_debug_mode(mode: str) -> Iterator[None]:
-    """PyTorch warns of, or refuses, operations that wait for the GPU."""
+    """Make PyTorch warn of, or refuse, operations that wait for the GPU."""
     if not torch.cuda.is_available():
         yield
         return

@@ -1,4 +1,4 @@
-"""Rows of results: appended to one JSON-lines file as they come, and shown as one Markdown page."""
+"""Rows of results, in a JSON-lines file and on a Markdown page."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ Row = dict[str, object]
 
 
 class Results:
-    """Where a section puts its rows; several sections may append to one file at a time.
+    """Appends a section's rows to a file, to which other sections may append at the same time.
 
     Args:
         path: the JSON-lines file.
@@ -53,12 +53,12 @@ class Results:
 
 
 def largest(errors: Iterable[float]) -> float:
-    """The largest; NaN where one is, which Python's own maximum may leave out."""
+    """The largest error; NaN if any is NaN, unlike Python's `max`."""
     return float(np.max(list(errors)))
 
 
 def read(path: Path) -> list[Row]:
-    """All rows that are there by now."""
+    """All rows written so far."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 

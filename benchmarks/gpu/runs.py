@@ -92,14 +92,14 @@ def log_of(work: Path) -> str:
 
 
 def succeeded(process: subprocess.Popen, work: Path) -> None:
-    """Wait for a tool; what it printed last is the error if it fails."""
+    """Wait for a tool; if it fails, raise its last line."""
     if process.wait():
         print(log_of(work))
         raise RuntimeError(f'exit status {process.returncode}: {log_of(work).splitlines()[-1]}')
 
 
 def stopped(plan: dict, data: Path, work: Path) -> dict:
-    """Train, and be stopped as a batch system stops a job, after the first checkpoint."""
+    """Train, and stop with SIGTERM after the first checkpoint, as a batch system does."""
     process = start('train.py', plan, data, work, '--amp')
     while not (work / 'last_checkpoint').exists():
         if process.poll() is not None:
@@ -113,7 +113,7 @@ def stopped(plan: dict, data: Path, work: Path) -> dict:
 
 
 def resumed(plan: dict, data: Path, work: Path) -> dict:
-    """Go on to the end; every loss is finite, the config that ran is the one for this device."""
+    """Resume to the end; every loss must be finite, and the config the one for this device."""
     # not as last_checkpoint says: the stop may have come while that was written
     checkpoint, _ = newest_checkpoint(work)
     done = int(checkpoint.stem.split('_')[1])
@@ -140,7 +140,7 @@ def resumed(plan: dict, data: Path, work: Path) -> dict:
 
 
 def losses(work: Path) -> dict[int, dict]:
-    """What was logged of each iteration; a later run wins."""
+    """Iteration -> what was logged, by the latest run."""
     rows = {}
     for path in sorted(work.glob('*/vis_data/scalars.json')):
         entries = [json.loads(line) for line in path.read_text().splitlines()]
@@ -149,7 +149,7 @@ def losses(work: Path) -> dict[int, dict]:
 
 
 def swept(plan: dict, data: Path, work: Path) -> dict:
-    """Images per second of the corrupted cells, and how much of that time the GPU had nothing to do."""
+    """Images per second of the corrupted cells, and the idle share of the GPU."""
     checkpoint = work / f'iter_{plan["iterations"]}.pth'
     chosen = ['--corruptions', *plan['corruptions'], '--severities', 3]
     folder = work / 'robustness'

@@ -1,4 +1,4 @@
-"""Time and peak memory against the literal reference, and beside what a user would pick instead.
+"""Time and peak memory compared with the literal reference and with MiT-B2 and ResNet-50.
 
 PyTorch's defaults are used: TF32 in convolutions, not in matrix products. Goals, compared in the same precision:
 forward at 1024 in bfloat16 4 times as fast as the reference, a training step 2.5 times, with a third of its peak
@@ -56,7 +56,7 @@ def measure(results: Results, small: bool) -> None:
 
 
 def measure_rest(results: Results, begin: float) -> None:
-    """The other backbones and sizes, and what is compiled as far as the time goes."""
+    """The other backbones and sizes, then compiled ones while there is time."""
     for arch, shape, train in COMPILATIONS[:2]:
         compared(results, arch, shape, train, COMPILED[1:])
     for arch, shape in list(itertools.product(ARCHS, FORWARDS))[1:]:
@@ -72,7 +72,7 @@ def measure_rest(results: Results, begin: float) -> None:
 
 
 def ceilings(results: Results, side: int) -> None:
-    """The machine's best matrix product and copy: what other figures are a part of."""
+    """The machine's fastest matrix product and copy, as upper bounds."""
     for dtype in (torch.bfloat16, torch.float32):
         with results.case(f'matrix product, {side} x {side}, {dtype}'.replace('torch.', '')) as row:
             a, b = torch.randn(2, side, side, device=device()).to(dtype)
@@ -92,7 +92,7 @@ def title(name: str, shape: Shape, train: bool) -> str:
 
 
 def random_images(shape: Shape) -> torch.Tensor:
-    """What is computed on."""
+    """Random input images."""
     batch, height, width = shape
     return torch.randn(batch, 3, height, width, device=device())
 
@@ -100,7 +100,7 @@ def random_images(shape: Shape) -> torch.Tensor:
 def compared(
     results: Results, arch: str, shape: Shape, train: bool, names: tuple[str, ...]
 ) -> None:
-    """Some of the ways of ``benchmarks/backbone.py``."""
+    """Measure some of the ways of ``benchmarks/backbone.py``."""
     with results.guard(title(arch, shape, train)):
         ours, reference, state = build(arch)
         named = steps(ours, reference, state, random_images(shape), train)
@@ -111,7 +111,7 @@ def compared(
 
 
 def goals(results: Results, arch: str, forward: Shape, training: Shape) -> None:
-    """Whether the goals are reached, by what was measured."""
+    """Add whether the goals are reached, from the rows measured before."""
     for shape, train in ((forward, False), (training, True)):
         name = title(arch, shape, train)
         found = measured(results, name).get('ours, bfloat16')
@@ -128,7 +128,7 @@ def goals(results: Results, arch: str, forward: Shape, training: Shape) -> None:
 
 
 def checkpointed(results: Results, arch: str, shape: Shape) -> None:
-    """A training step that recomputes activations."""
+    """Measure a training step that recomputes activations."""
     with results.guard(title(arch, shape, True)):
         ours, _, _ = build(arch, with_cp=True)
         ours.to(device()).train()
@@ -141,7 +141,7 @@ def checkpointed(results: Results, arch: str, shape: Shape) -> None:
 
 
 def beside(results: Results, shape: Shape, train: bool, small: bool) -> None:
-    """Segmentors of like size, logits included."""
+    """Measure segmentors of similar size, including the logits."""
     names = ('FAN-Hybrid-T',) if small else ('FAN-Hybrid-S', 'MiT-B2', 'ResNet-50')
     for name in names:
         case = title(f'{name} and SegFormer head', shape, train)

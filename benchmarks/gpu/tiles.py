@@ -1,4 +1,4 @@
-"""Sizes of tiles, steps and warps of our Triton kernels, each beside those that the code has.
+"""Tile sizes, steps and warps of our Triton kernels, compared with those in the code.
 
 ``ms`` is what the code does; the others say how many times longer they take. Shapes are those of FAN-Hybrid-S on
 two images of 1024x1024 in bfloat16. Also what a launch costs, ours and Triton's own.
@@ -16,7 +16,7 @@ from backbone import captured
 
 from gpu.choices import OURS, beside_ours
 from gpu.results import Results, largest
-from gpu.timing import medians, synchronize
+from gpu.timing import device, medians, synchronize
 
 KERNELS = 'fan_mm.models.kernels'
 STEM, TOKENS, HIDDEN = (2, 256, 256, 128), (2, 64, 64, 384), (2, 64, 64, 1536)
@@ -66,7 +66,7 @@ def measure(results: Results, small: bool) -> None:
 
 
 def compile_at_once(cases: list[Case]) -> None:
-    """Fill Triton's cache, in many processes."""
+    """Fill Triton's cache, in parallel."""
     context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(mp_context=context) as pool:
         list(pool.map(run_once, cases))
@@ -83,16 +83,17 @@ PLACES = {'stem': STEM, 'tokens': TOKENS}
 
 
 def work(what: str, where: str) -> Callable[[], tuple]:
-    """What is timed, with inputs of its own."""
+    """What is timed; the inputs at a place are the same in all that is timed there."""
     from fan_mm.models.kernels import layer_norm_triton, scaled_residual_triton
 
-    if what in DEPTHWISE:
+    torch.manual_seed(0)
+    if where not in PLACES:  # the size of a depthwise kernel
         return depthwise(
             int(where), convolution='convolution' in what, candidate='candidate' in what
         )
     shape = PLACES[where]
-    x, g = torch.randn(2, *shape, device='cuda')
-    half, weight = g.bfloat16(), torch.randn(shape[-1], device='cuda')
+    x, g = torch.randn(2, *shape, device=device())
+    half, weight = g.bfloat16(), torch.randn(shape[-1], device=device())
     if what.startswith('norm'):
         out = functools.partial(
             layer_norm_triton.layer_norm, x, weight, weight, 1e-6, torch.bfloat16
@@ -111,15 +112,15 @@ def depthwise(size: int, convolution: bool, candidate: bool) -> Callable[[], tup
 
     kernels = depthwise_columns if candidate else depthwise_triton
     shape = STEM if size > 3 else HIDDEN
-    g, x = torch.randn(2, *shape, device='cuda').bfloat16()
-    weight = torch.randn(shape[-1], 1, size, size, device='cuda')
+    g, x = torch.randn(2, *shape, device=device()).bfloat16()
+    weight = torch.randn(shape[-1], 1, size, size, device=device())
     if not convolution:
         return functools.partial(kernels.gradients, g, x, weight)
     return lambda: (kernels.convolve(x, weight, None, False),)
 
 
 def applied(what: str, setting: tuple) -> mock._patch:
-    """A setting in the place of the code's."""
+    """Uses a setting instead of the code's within a block."""
     if what in DEPTHWISE:
         return mock.patch(DEPTHWISE[what][0], dict.fromkeys((False, True), setting))
     names = ('VALUES', 'PROGRAMS', 'WARPS')
@@ -127,7 +128,7 @@ def applied(what: str, setting: tuple) -> mock._patch:
 
 
 def compare(what: str, where: str, settings: list[tuple]) -> dict:
-    """Times, and whether all compute the same."""
+    """Times of all settings, and whether their results agree."""
     call = work(what, where)
     ways = {OURS: work(what.removeprefix('candidate for the '), where)}
     for setting in settings:
@@ -151,7 +152,7 @@ def under(what: str, setting: tuple, call: Callable[[], tuple]) -> tuple:
 
 
 def launches() -> dict:
-    """Python's time of a launch by `launch` and by Triton alone, nothing waiting for the GPU."""
+    """Microseconds that Python takes for a launch, by `launch` and by Triton alone."""
     from fan_mm.models.kernels import launch
 
     call, times = work('residual', 'tokens'), {}

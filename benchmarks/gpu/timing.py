@@ -1,4 +1,4 @@
-"""Times of GPU work: events on the device, after a warm-up, medians of rounds that take turns.
+"""Times on the GPU: medians over interleaved rounds, measured with events after a warm-up.
 
 Without a GPU nothing is measured: each function is called once, to check that it runs.
 """
@@ -15,7 +15,7 @@ ROUNDS = (3, 30)
 
 
 def device() -> str:
-    """Where everything is measured: the GPU; without one, the CPU in a small form."""
+    """The GPU; without one the CPU."""
     return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
@@ -46,7 +46,7 @@ def medians(named: dict[str, Callable[[], object]], seconds: float = 0.5) -> dic
 
 
 def _warm(work: Callable[[], object]) -> float:
-    """Milliseconds of a call after some others, of which slow ones need fewer."""
+    """Milliseconds of a call after a warm-up, which is shorter for slow calls."""
     for _ in range(WARM_UP):
         if _elapsed(work, 1) > 100 * LEAST_MS:
             break
@@ -54,7 +54,7 @@ def _warm(work: Callable[[], object]) -> float:
 
 
 def _elapsed(work: Callable[[], object], calls: int) -> float:
-    """Milliseconds of one of some calls in a row."""
+    """Mean milliseconds of consecutive calls."""
     if not torch.cuda.is_available():
         start = time.perf_counter()
         for _ in range(calls):

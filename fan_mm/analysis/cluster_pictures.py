@@ -1,4 +1,4 @@
-"""What `tools/visualize_clusters.py` draws: clusters painted over images (FAN paper Figures 1, 4, 8, 9)."""
+"""Token clusters painted over images (FAN paper Figures 1, 4, 8, 9; `tools/visualize_clusters.py`)."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -119,7 +119,7 @@ def write_cluster_pictures(
         seed: seed of the corruptions.
 
     Yields:
-        Lines that say what ran, and where the image is.
+        Lines for the user: the number of clusters of each panel, and the file written.
     """
     names = choose_blocks(subject.backbone, blocks)
     stems = distinct(map(file_stem, pictures))

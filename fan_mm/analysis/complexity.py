@@ -9,6 +9,7 @@ batch norms). Element-wise functions (GELU, softmax, sigmoid, residual sums) are
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -86,20 +87,10 @@ def measure_complexity(model: nn.Module, inputs: Tensor) -> Complexity:
     return Complexity(parameters, flops, operators, unknown)
 
 
-class _WithSamples(nn.Module):
-    """A detector that is given, as its forward pass demands, what is known of the images."""
-
-    def __init__(self, model: nn.Module, samples: list) -> None:
-        super().__init__()
-        self.model = model
-        self.samples = samples
-
-    def forward(self, inputs: Tensor) -> Any:
-        return self.model(inputs, self.samples, mode='tensor')
-
-
 def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
     """Count the model of a config for mmseg, mmdet or mmpretrain, including its heads.
+
+    The FLOPs of a two-stage detector's head are those for the proposals that random weights make.
 
     Args:
         cfg: config; modified in place.
@@ -114,38 +105,25 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
         raise InputError(f'{cfg.filename or "the config"} has no model')
     prepare_runtime(cfg)
     scope = cfg.get('default_scope', 'mmengine')
-    with building(cfg), DefaultScope.overwrite_default_scope(scope):
+    fixed = torch.random.fork_rng(devices=())
+    with fixed, building(cfg), DefaultScope.overwrite_default_scope(scope):
+        # a detector has as many proposals as its random weights make, which its head's FLOPs depend on
+        torch.manual_seed(0)
         model = MODELS.build(cfg.model)
     kind, picture = type(model).__name__, f'an image of {size[0]}x{size[1]}'
     with used_so(f'{kind} does not run on {picture} alone'), fitting_memory(picture):
-        whole = _with_sample(model, size) if scope == 'mmdet' else model
-        inputs = torch.zeros(1, input_channels(model, whole.eval(), size), *size)
-        found = measure_complexity(whole, inputs)
-        if whole is model:
-            return found
-
-    def inner(counts: dict) -> dict:
-        return {n.removeprefix('model').lstrip('.'): v for n, v in counts.items() if n}
-
-    return Complexity(
-        inner(found.parameters), inner(found.flops), inner(found.operators), found.unknown
-    )
+        if scope == 'mmdet':
+            model.forward = partial(model.forward, data_samples=[_sample(size)], mode='tensor')
+        inputs = torch.zeros(1, input_channels(model, model.eval(), size), *size)
+        return measure_complexity(model, inputs)
 
 
-def _with_sample(model: nn.Module, size: tuple[int, int]) -> nn.Module:
-    """A detector that takes an image alone."""
+def _sample(size: tuple[int, int]) -> Any:
+    """What a detector must be told of an image."""
     from mmdet.structures import DetDataSample
 
-    sample = DetDataSample(
-        metainfo=dict(
-            img_shape=size,
-            ori_shape=size,
-            pad_shape=size,
-            batch_input_shape=size,
-            scale_factor=(1.0, 1.0),
-        )
-    )
-    return _WithSamples(model, [sample])
+    shapes = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), size)
+    return DetDataSample(metainfo=dict(**shapes, scale_factor=(1.0, 1.0)))
 
 
 def module_table(complexity: Complexity, depth: int, title: str) -> Table:

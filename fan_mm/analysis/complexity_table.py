@@ -123,11 +123,9 @@ def measure_row(
 
 def _trunk(found: Complexity) -> int:
     """FLOPs without norms and class attention."""
-    outside: Counter[str] = Counter()
-    for name, counts in found.operators.items():
-        if name in ('', 'backbone.cls_attn_blocks'):
-            outside.update({k: v if name else -v for k, v in counts.items()})
-    return -sum(v for k, v in outside.items() if k not in ('layer_norm', 'batch_norm'))
+    counts = Counter(found.operators[''])
+    counts.subtract(found.operators.get('backbone.cls_attn_blocks', {}))
+    return sum(v for k, v in counts.items() if k not in ('layer_norm', 'batch_norm'))
 
 
 def markdown(rows: list[Row]) -> str:

@@ -133,13 +133,13 @@ def write_gates(
                 values = gate[0].double().cpu().numpy()
                 found[label].setdefault(block, []).append(values)
                 rows += [(label, key, block, c, f'{v:.6g}') for c, v in enumerate(values)]
-    stem = Path(out) / 'gates'
+    table = Path(out) / 'gates.csv'
     head = ('condition', 'image', 'block', 'channel', 'gate')
-    write_whole(stem.with_suffix('.csv'), tables.as_csv(head, rows))
+    write_whole(table, tables.as_csv(head, rows))
     per_block = {label: list(blocks.values()) for label, blocks in found.items()}
     clean = per_block.pop('clean')
     per_block = {'clean': clean} | {
         f'{label}: {change_in_words(clean, blocks)}': blocks for label, blocks in per_block.items()
     }
-    save(draw_gates(per_block, f'{subject.name}: channel gates'), stem)
-    return [stem.with_suffix(suffix) for suffix in ('.csv', '.png', '.pdf')]
+    figure = draw_gates(per_block, f'{subject.name}: channel gates')
+    return [table, *save(figure, table.with_suffix(''))]

@@ -135,10 +135,11 @@ def draw(measurements: Sequence[Measurement], epsilon: float = EPSILON) -> Figur
     with style():
         figure = new_figure(WIDTH, 2.8)
         groups, noise = figure.subplots(1, 2)
-        for i, model in enumerate(dict.fromkeys(m.model for m in measurements)):
+        models = list(dict.fromkeys(m.model for m in measurements))
+        for i, model in enumerate(models):
             own = [m for m in measurements if m.model == model]
             colour, marker = colours.series(i)
-            look = dict(color=colour, marker=marker, label=model)
+            look = dict(color=colour, marker=marker)
             shares = [
                 (m.depth, m.insignificant / m.tokens) for m in own if m.insignificant is not None
             ]
@@ -154,7 +155,7 @@ def draw(measurements: Sequence[Measurement], epsilon: float = EPSILON) -> Figur
         noise.set_ylim(bottom=0)
         for axes in (groups, noise):
             axes.set(xlabel='depth (fraction of blocks)', xlim=(-0.02, 1.02))
-        legend_of_models(figure, noise, above=False)
+        legend_of_models(figure, models, above=False)
     return figure
 
 
@@ -177,7 +178,6 @@ def write_noise_decay(
     measurements: Sequence[Measurement], out: str | Path, epsilon: float = EPSILON
 ) -> list[Path]:
     """Write ``noise_decay.csv``, ``.png`` and ``.pdf`` into a folder; returns their paths."""
-    stem = Path(out) / 'noise_decay'
-    write_whole(stem.with_suffix('.csv'), as_csv(measurements))
-    save(draw(measurements, epsilon), stem)
-    return [stem.with_suffix(suffix) for suffix in ('.csv', '.png', '.pdf')]
+    table = Path(out) / 'noise_decay.csv'
+    write_whole(table, as_csv(measurements))
+    return [table, *save(draw(measurements, epsilon), table.with_suffix(''))]

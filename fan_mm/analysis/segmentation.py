@@ -27,7 +27,7 @@ from fan_mm.images import find_images, no_wider, read_image, write_image
 from fan_mm.report.fonts import drawable
 from fan_mm.report.labels import share
 from fan_mm.report.painters import palette_of
-from fan_mm.report.panels import WRONG, add_legend, paint_segmentation, side_by_side
+from fan_mm.report.panels import WRONG, add_legend, paint_segmentation, paint_wrong, side_by_side
 
 LOST, NEVER = WRONG, (245, 166, 35)  # colours of errors, RGB
 VIDEO_WIDTH = 1920  # pixels, at most
@@ -105,7 +105,7 @@ class Segmentor:
 def paint_errors(
     image: np.ndarray, clean: np.ndarray, corrupted: np.ndarray, truth: np.ndarray | None
 ) -> tuple[np.ndarray, float]:
-    """Colour what is wrong on the corrupted image: red what the corruption did, else orange.
+    """Colour the errors on the corrupted image: red if the clean prediction was right, else orange.
 
     Args:
         image: uint8 RGB (H, W, 3), shown in pale grey.
@@ -119,10 +119,8 @@ def paint_errors(
     truth = clean if truth is None else truth
     valid = truth != 255
     wrong = (corrupted != truth) & valid
-    grey = image.mean(-1, keepdims=True) * 0.5 + 127
-    picture = np.repeat(np.rint(grey), 3, axis=-1).astype(np.uint8)
+    picture = paint_wrong(image, wrong)
     picture[wrong & (clean != truth)] = NEVER
-    picture[wrong & (clean == truth)] = LOST
     return picture, float(wrong.sum() / max(valid.sum(), 1))
 
 
@@ -199,7 +197,7 @@ def _legend(segmentor: Segmentor) -> tuple[list[str], list[tuple[int, ...]]]:
 
 
 def _check_classes(segmentors: Sequence[Segmentor]) -> None:
-    """Refuse models of other classes than the first one's, by whose labels all are judged."""
+    """Refuse models whose classes differ from the first one's, whose labels judge all of them."""
     first, *others = segmentors
     wanted = first.predictor.metainfo['classes']
     for segmentor in others:

@@ -1,4 +1,4 @@
-"""What is analysed: the backbone of any config with its weights, fed as its own model would feed it."""
+"""The backbone of any config with its weights and its model's preprocessing, for the analyses."""
 
 import contextlib
 import os
@@ -96,11 +96,11 @@ class Subject:
 
     @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> None:
-        """Run the backbone, for the hooks that are on it.
+        """Run the backbone, whose hooks record what is asked for.
 
         Raises:
-            InputError: its features are not finite numbers, or do not fit into memory; or it is somebody
-                else's and does not take the size.
+            InputError: its features are not finite or do not fit into memory, or a third-party backbone
+                does not accept the size.
         """
         height, width = inputs.shape[-2:]
         try:
@@ -142,15 +142,15 @@ def fitting_memory(what: str) -> Iterator[None]:
 
 
 def parse_models(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Pairs of CONFIG CHECKPOINT, and a name for each: the config's, where that tells them apart.
+    """Pairs of CONFIG CHECKPOINT with distinct names.
 
-    Else with the checkpoint's, and its folder's: those of two trainings have the same names.
+    A name is the config's; if that is not unique also the checkpoint's, and then its folder's.
 
     Returns:
-        Config, checkpoint, name of each model; no name twice.
+        Config, checkpoint and name of each model.
 
     Raises:
-        InputError: they are no pairs, or one pair stands twice.
+        InputError: they are not pairs, or one pair is given twice.
     """
     if not arguments or len(arguments) % 2:
         raise InputError('give models as pairs of CONFIG CHECKPOINT')
@@ -209,7 +209,7 @@ def load_pictures(
 
 
 def distinct(names: Iterable[str]) -> Iterator[str]:
-    """Names in their order, with a number behind those that were there before: a, b, a_2."""
+    """The names in order; a repeated one gets a number: a, b, a_2."""
     seen = set()
     for name in names:
         new, number = name, 2
@@ -225,7 +225,7 @@ def file_stem(path: str | os.PathLike) -> str:
 
 
 def picture_name(path: str | os.PathLike) -> str:
-    """What tables call an image: its key, without a folder where the path names none, or only ``..``."""
+    """An image's name in tables: its key, without a folder if the path names none or only ``..``."""
     return '/'.join(part for part in image_key(path).split('/') if part.strip('.'))
 
 

@@ -1,4 +1,4 @@
-"""What ``tools/show_token_labels.py`` does: an STL model's token labels beside the image."""
+"""An STL model's token labels, drawn beside the image (``tools/show_token_labels.py``)."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +39,7 @@ _PALETTE = (
 
 @torch.inference_mode()
 def label_tokens(model: BaseModel, inputs: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The likeliest class of every token and how likely the head finds it.
+    """The most probable class of every token, and its probability.
 
     Args:
         model: an ``ImageClassifier`` with a ``TokenLabelHead``, in eval mode.
@@ -50,7 +50,7 @@ def label_tokens(model: BaseModel, inputs: Tensor) -> tuple[np.ndarray, np.ndarr
         other strides has.
 
     Raises:
-        InputError: the model has no classifier of tokens, or its grid cannot be told.
+        InputError: the model has no classifier of tokens, or its tokens do not form a grid.
     """
     if not hasattr(getattr(model, 'head', None), 'token_fc'):
         raise InputError('the model has no token labels: use a config with a TokenLabelHead')
@@ -72,7 +72,7 @@ def paint_labels(
     confidence: np.ndarray,
     names: Sequence[object],
 ) -> np.ndarray:
-    """Image, token labels and confidence side by side, with a legend of the commonest classes.
+    """Image, token labels and confidence side by side, with a legend of the most common classes.
 
     Eight classes get a colour; the rest stays unpainted.
 

@@ -146,7 +146,9 @@ def choose_cells(
             names.update(benchmark.groups.get(name, ()))
         else:
             names.add(check_name(name))
-    allowed = sorted({check_severity(s) for s in severities or SEVERITIES})
+    allowed = sorted(
+        {check_severity(s) for s in (SEVERITIES if severities is None else severities)}
+    )
     cells = {
         name: kept
         for name in CORRUPTIONS

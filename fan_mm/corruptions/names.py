@@ -73,10 +73,9 @@ def check_severity(severity: int) -> int:
     Raises:
         InputError: it is not.
     """
-    if isinstance(severity, bool | np.bool_) or not isinstance(severity, int | np.integer):
+    whole = isinstance(severity, int | np.integer) and not isinstance(severity, bool)
+    if not whole or severity not in SEVERITIES:
         raise InputError(f'severity must be an integer from 1 to 5, got {severity!r}')
-    if severity not in SEVERITIES:
-        raise InputError(f'severity must be an integer from 1 to 5, got {severity}')
     return int(severity)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path, PureWindowsPath
 from mmengine.registry import DATASETS
 
 from fan_mm.datasets.segmentation import SegmentationDataset
+from fan_mm.datasets.shifts.paths import files_below, listed_names
 from fan_mm.errors import InputError
 from fan_mm.images import SUFFIXES
 
@@ -33,7 +34,8 @@ class CamVidDataset(SegmentationDataset):
             ``dict(img_path='train', seg_map_path='trainannot')``.
 
     Raises:
-        InputError: a class that CamVid does not have; a name in the list without an image.
+        InputError: a class that CamVid does not have; no such folder or list, or a name in it without an
+            image.
     """
 
     METAINFO = dict(
@@ -53,12 +55,12 @@ class CamVidDataset(SegmentationDataset):
         """Pictures sorted by name, or in the order of the list, each once.
 
         Raises:
-            InputError: the list names an image that is not there.
+            InputError: no such folder or list; the list names an image that is not there.
         """
         images = self._images()
         stems = list(images)
         if self.ann_file:
-            lines = filter(str.strip, Path(self.ann_file).read_text().splitlines())
+            lines = listed_names(Path(self.ann_file))
             # the name in a line's first path, as SegNet's solver, on any system, wrote it
             stems = list(dict.fromkeys(PureWindowsPath(line.split()[0]).stem for line in lines))
         for stem in stems:
@@ -71,11 +73,7 @@ class CamVidDataset(SegmentationDataset):
     def _images(self) -> dict[str, Path]:
         """The images by their names without suffix; of one in several formats the first that `SUFFIXES` has."""
         folder = Path(self.data_prefix['img_path'])
-        hidden = '.'  # what macOS leaves beside a file has its suffix
-        files = [
-            p
-            for p in folder.iterdir()
-            if p.suffix.lower() in SUFFIXES and not p.name.startswith(hidden)
-        ]
-        files.sort(key=lambda p: SUFFIXES.index(p.suffix.lower()), reverse=True)
-        return dict(sorted({p.stem: p for p in files}.items()))
+        files = [folder / way[0] for way in files_below(folder, 'CamVid') if len(way) == 1]
+        pictures = [p for p in files if p.suffix.lower() in SUFFIXES]
+        pictures.sort(key=lambda p: SUFFIXES.index(p.suffix.lower()), reverse=True)
+        return dict(sorted({p.stem: p for p in pictures}.items()))

@@ -44,11 +44,16 @@ class SegmentationDataset(BaseDataset):
                 f'{type(self).__name__} has no class {unknown[0]!r}; it has {", ".join(known)}'
             )
         places = {name: index for index, name in enumerate(classes)}
-        labels = [places.get(name, IGNORED) for name in known]
-        moved = {old: new for old, new in enumerate(labels) if old != new}
-        self.label_map: dict[int, int] | None = moved | dict.fromkeys(self.VOID, IGNORED)
+        labels = dict(enumerate(places.get(name, IGNORED) for name in known))
+        chosen = labels if classes != known else None
+        self.label_map: dict[int, int] | None = (chosen or {}) | dict.fromkeys(self.VOID, IGNORED)
         colours = dict(zip(known, self.METAINFO['palette'], strict=True))
-        self._metainfo.update(classes=classes, palette=[colours[name] for name in classes])
+        self._metainfo.update(
+            classes=classes,
+            palette=[colours[name] for name in classes],
+            label_map=chosen,  # as mmseg's datasets have it
+            reduce_zero_label=self.reduce_zero_label,
+        )
         if not lazy_init:
             self.full_init()
 

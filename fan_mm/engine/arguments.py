@@ -30,9 +30,8 @@ class _Options(DictAction):
                 raise argparse.ArgumentError(self, f'{text!r} is not KEY=VALUE')
             if any(value.count(a) != value.count(b) for a, b in ('()', '[]')):
                 raise argparse.ArgumentError(self, f'{text!r}: a bracket is missing')
-            if re.fullmatch(
-                r'\s*({(.*:.*|\s*)}|dict\(.*\))\s*', value
-            ):  # mmengine would parse it as a string
+            # mmengine would parse it as a string.
+            if re.fullmatch(r'\s*({(.*:.*|\s*)}|dict\(.*\))\s*', value):
                 raise argparse.ArgumentError(
                     self, f'{text!r}: set a dict key by key, {key}.KEY=VALUE'
                 )

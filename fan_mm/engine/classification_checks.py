@@ -21,8 +21,14 @@ _IMAGENET = 1000  # classes
 _LISTED = 1000  # number of listed images whose existence is checked
 
 
-def check_images(place: str, dataset: Any, model: dict) -> list[str]:
+def check_images(place: str, dataset: Any, number: int | None, lowest: int = 0) -> list[str]:
     """Check the class folders or the list of mmpretrain's ``CustomDataset``, built lazily.
+
+    Args:
+        place: where the dataset stands in the config.
+        dataset: the dataset.
+        number: how many classes labels may be of; None for any.
+        lowest: the lowest label; -1 in a list of images without labels, of which no score is computed.
 
     Returns:
         Lines for the log.
@@ -34,8 +40,8 @@ def check_images(place: str, dataset: Any, model: dict) -> list[str]:
     if not _is_plain(dataset):
         return []
     if dataset.ann_file:
-        return _check_list(place, dataset, number_of_classes(model))
-    return _check_folders(place, dataset, number_of_classes(model))
+        return _check_list(place, dataset, number, lowest)
+    return _check_folders(place, dataset, number)
 
 
 def class_folders(dataset: Any) -> list[str]:
@@ -157,6 +163,17 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
     )
 
 
+def background_first(place: str, classes: int, model: dict) -> list[str]:
+    """A line for the log if a model has one class more than ImageNet, of which a dataset has all."""
+    if classes != _IMAGENET or number_of_classes(model) != _IMAGENET + 1:
+        return []
+    return [
+        f'{place} has {_IMAGENET} classes, the model {_IMAGENET + 1}: if its class 0 is the background, as in models '
+        'of TensorFlow, the labels are one too low and all predictions count as wrong: use a CustomDataset with a '
+        'list (ann_file) of the labels plus 1'
+    ]
+
+
 def _imagenet_names() -> dict[str, int]:
     """Plain name -> the first of ImageNet's classes that has it."""
     from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
@@ -267,11 +284,13 @@ def _odd_images(
     return empty, others
 
 
-def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
+def _check_list(place: str, dataset: Any, number: int | None, lowest: int) -> list[str]:
     """Check the lines 'PICTURE LABEL' of a list, and return remarks for the log."""
     file = Path(dataset.ann_file)
     try:
-        lines = file.read_text().splitlines()
+        lines = list_from_file(
+            file
+        )  # as mmpretrain: the name of a file may hold other separators of lines
     except UnicodeDecodeError:
         raise InputError(f'{place}: {file} is not text in UTF-8') from None
     if not lines:
@@ -289,7 +308,7 @@ def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
             raise InputError(
                 f"{place}: line {index} of {file} is {line!r}: it must be 'IMAGE LABEL', with a number as label"
             )
-        if value < 0 or (limits and value >= min(limits)):
+        if value < lowest or (limits and value >= min(limits)):
             most = f'0..{min(limits) - 1}' if limits else '0 and above'
             raise InputError(
                 f'{place}: line {index} of {file} has the label {value}; labels are {most}'
@@ -304,15 +323,14 @@ def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
 
 
 def check_number_of_classes(
-    place: str, cfg: dict, classes: Sequence[str] | None, model: dict
+    place: str, cfg: dict, classes: Sequence[str], number: int | None
 ) -> None:
-    """Check that a classifier's head knows every class of a dataset.
+    """Check that a classifier's head knows every class of a dataset; ``number`` as for `check_images`.
 
     Raises:
         InputError: it has fewer.
     """
-    number = number_of_classes(model)
-    if number is not None and classes is not None and number < len(classes):
+    if number is not None and number < len(classes):
         raise InputError(
             f'{place} ({type_name(cfg)}) has {len(classes)} classes, but the model knows {number}: set '
             'model.head.num_classes, or metainfo.classes of the datasets'

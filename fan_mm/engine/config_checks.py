@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from fan_mm.config_parts import datasets_of, parts_below, type_name
+from fan_mm.config_parts import bare_model, datasets_of, metrics_of, parts_below, type_name
 from fan_mm.engine.checks.class_labels import check_class_labels, check_task_labels, reads_json
 from fan_mm.engine.checks.class_orders import check_same_classes
 from fan_mm.engine.checks.coco_files import read_coco
@@ -28,6 +28,7 @@ from fan_mm.engine.checks.schedules import check_schedules
 from fan_mm.engine.checks.unseen import folds_of_some_classes, random_steps, same_files
 from fan_mm.engine.checks.voc_files import check_voc, reads_as_voc
 from fan_mm.engine.classification_checks import (
+    background_first,
     check_images,
     check_number_of_classes,
     check_same_folders,
@@ -52,6 +53,7 @@ from fan_mm.engine.detection_checks import (
     check_evaluator,
     reads_as_coco,
 )
+from fan_mm.engine.evaluators import measures
 from fan_mm.engine.weights import check_start
 from fan_mm.errors import InputError
 from fan_mm.torch_files import local_file, names_file
@@ -83,6 +85,7 @@ def check_config(cfg: Config, training: bool) -> list[str]:
 def check_settings(cfg: Config, training: bool) -> list[str]:
     """The part of `check_config` that needs no data and no weights: quick, for every process to do."""
     refuse_old_config(cfg)
+    model = bare_model(cfg.model)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         notes = unread_keys(cfg)
         check_model(cfg.model)
@@ -97,11 +100,11 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
                     notes += several_versions(name, cfg[name])
                 for place, dataset in _datasets(cfg, split).items():
                     check_names(place, dataset)
-                    _check_class_count(place, dataset, cfg.model)
+                    _check_class_count(place, dataset, model)
                     notes += unread_settings(place, dataset, preprocessor_of(cfg))
                     notes += random_steps(place, dataset) if split != 'train' else []
         last = _splits(training)[-1]
-        if knows_its_classes(cfg.model):
+        if knows_its_classes(model):
             notes += check_same_classes(_datasets(cfg, 'train'), _datasets(cfg, last))
         notes += _second_preprocessor(cfg)
         names = 'train_dataloader', f'{last}_dataloader'
@@ -113,17 +116,17 @@ def check_groups(cfg: Config, training: bool) -> None:
     """Check that options that mmengine's Runner needs together are given together.
 
     Raises:
-        InputError: a loader, an evaluator or a loop's config is missing.
+        InputError: a loader, an evaluator or a loop's config is missing, or a part of a loader that is used.
     """
-    needed = ['train'] if training else ['test']
+    splits = _splits(training)
     for split, parts in _GROUPS.items():
         missing = [name for name in parts if cfg.get(name) is None]
-        if missing and (len(missing) < len(parts) or split in needed):
+        if missing and (len(missing) < len(parts) or split == splits[0]):
             raise InputError(
                 f'the config has no {missing[0]}: to {_VERBS[split]}, mmengine needs {", ".join(parts)}'
             )
         loader = cfg.get(parts[0])
-        for key in ('dataset', 'sampler') if isinstance(loader, dict) else ():
+        for key in ('dataset', 'sampler') if split in splits and isinstance(loader, dict) else ():
             if key not in loader:
                 raise InputError(f'{parts[0]} has no {key}')
 
@@ -133,6 +136,7 @@ def check_data(cfg: Config, training: bool) -> list[str]:
     # The datasets of a split and its evaluator often use the same file.
     read = functools.lru_cache(maxsize=1)(read_coco)
     folders: dict[str, list[str]] = {}
+    model = bare_model(cfg.model)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         notes = check_checkpoints(cfg, training)
         for split in _splits(training):
@@ -140,23 +144,22 @@ def check_data(cfg: Config, training: bool) -> list[str]:
             for place, inner in _datasets(cfg, split).items():
                 part = None
                 if check_dataset(place, inner):
-                    part = _check_coco(place, inner, cfg.model, split, read)
+                    part = _check_coco(place, inner, model, split, read)
                     notes += part.notes if part else []
                     notes += _check_others(place, cfg, inner, split, folders)
                 parts.append(part)
             name = f'{split}_evaluator'
             if split != 'train':
                 notes += check_evaluator(name, cfg.get(name), parts, read)
-        if folders and _labels_are_classes(cfg.model):
-            check_same_folders(folders if training else _training_folders(cfg) | folders)
-        if _labels_are_classes(cfg.model):
+        trained = _training_folders(cfg) if folders and not training else {}
+        if _limit('test', model) is not None:
+            check_same_folders(trained | folders)
             check_same_labels(_folder_labels(cfg, ('train', _splits(training)[-1])))
-        if not training and folders and knows_its_classes(cfg.model):
-            trained = _training_folders(cfg).values()
+        if not training and knows_its_classes(model):
             lines = [
-                other_positions(place, names, cfg.model.get('module', cfg.model))
+                other_positions(place, names, model)
                 for place, names in folders.items()
-                if names not in trained
+                if names not in trained.values()
             ]
             notes += [line for line in lines if line]
     return notes
@@ -177,12 +180,14 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
             if type_name(part) in ('Pretrained', 'PretrainedInit') and place.endswith('init_cfg')
         }
         wanted |= pretrained
-        if 'teacher' in cfg.model and _is_ours(cfg.model):
+        if 'teacher' in cfg.model and _is_ours('model', cfg.model):
             wanted['model.teacher'] = teacher_of(cfg.model)
         pre_training = cfg.get('default_scope') == 'mmpretrain' and not pretrained
-        meant = cfg.get('from_scratch') or pre_training or _brings_weights(cfg.model)
-        if not any(wanted.values()) and not meant:
-            init = (cfg.model.get('backbone') or {}).get('init_cfg')
+        meant = cfg.get('from_scratch') or pre_training
+        backbone = cfg.model.get('backbone') or {}
+        # Other backbones may have been published like that.
+        if not any(wanted.values()) and not meant and _is_ours('model.backbone', backbone):
+            init = backbone.get('init_cfg')
             typed = isinstance(init, dict) and 'type' in init
             notes.append(
                 'training starts from random weights, but published results start from ImageNet weights (if it is '
@@ -226,14 +231,15 @@ def _folder_labels(cfg: Config, splits: tuple[str, ...]) -> dict[str, dict[str, 
     return dict(reversed(found.items()))
 
 
-def _labels_are_classes(model: dict) -> bool:
-    """Whether a model names the classes that it was trained on: a retriever is tested on others."""
-    return number_of_classes(model) is not None and not type_name(model).endswith('Retriever')
+def _limit(place: str, model: dict) -> int | None:
+    """How many classes a dataset's labels may be of; None if unknown, or for a retriever, tested on others."""
+    retrieves = type_name(model).endswith('Retriever') and not place.startswith('train')
+    return None if retrieves else number_of_classes(model)
 
 
 def knows_its_classes(model: dict) -> bool:
     """Whether a model's outputs are the classes that it was trained on, rather than words or features."""
-    model = model.get('module', model)
+    model = bare_model(model)
     words = any('language' in key or 'text' in key for key in model)
     return not words and not type_name(model).endswith('Retriever')
 
@@ -249,20 +255,18 @@ def _splits(training: bool) -> tuple[str, ...]:
     return ('train', 'val') if training else ('test',)
 
 
-def _is_ours(model: dict) -> bool:
-    return registered(MODELS, 'model', model).__module__.startswith('fan_mm.')
+def _is_ours(place: str, part: dict) -> bool:
+    return bool(part) and registered(MODELS, place, part).__module__.startswith('fan_mm.')
 
 
 def preprocessor_of(cfg: Config) -> Any:
     """Config of the data preprocessor: the model's own, else the one beside it."""
-    model = cfg.model.get('module', cfg.model)
-    return model.get('data_preprocessor') or cfg.get('data_preprocessor')
+    return bare_model(cfg.model).get('data_preprocessor') or cfg.get('data_preprocessor')
 
 
 def _second_preprocessor(cfg: Config) -> list[str]:
     """A line for the log if settings beside the model's own data_preprocessor differ from it: nobody reads them."""
-    model = cfg.model.get('module', cfg.model)
-    own, other = model.get('data_preprocessor'), cfg.get('data_preprocessor')
+    own, other = bare_model(cfg.model).get('data_preprocessor'), cfg.get('data_preprocessor')
     if not isinstance(own, dict) or not isinstance(other, dict):
         return []
     names = ('mean', 'std', 'to_rgb', 'bgr_to_rgb')
@@ -282,7 +286,6 @@ def _listed(value: Any) -> Any:
 def _check_class_count(place: str, dataset: dict, model: dict) -> None:
     """Check that heads know every class of a dataset: on a GPU its labels fail far from here."""
     cls = registered(DATASETS, place, dataset)
-    model = model.get('module', model)
     classes = classes_of(place, dataset)
     if classes is None:
         return
@@ -300,7 +303,7 @@ def _check_class_count(place: str, dataset: dict, model: dict) -> None:
         check_classes_of_heads(place, classes, model)
     by_folders = base_named(cls, 'CustomDataset', 'mmpretrain') and not dataset.get('ann_file')
     if base_named(cls, 'BaseDataset', 'mmpretrain') and not by_folders:
-        check_number_of_classes(place, dataset, classes, model)
+        check_number_of_classes(place, dataset, classes, _limit(place, model))
 
 
 def _is_binary(head: dict) -> bool:
@@ -321,7 +324,7 @@ def _check_coco(place: str, dataset: dict, model: dict, split: str, read: Callab
     readable = reads_as_coco(registered(DATASETS, place, dataset)) and dataset.get('ann_file')
     if not readable or classes is None:
         return None
-    return check_coco(place, dataset, classes, model.get('module', model), split, read)
+    return check_coco(place, dataset, classes, model, split, read)
 
 
 def _check_others(
@@ -333,22 +336,26 @@ def _check_others(
         return check_labels(place, dataset, built, label_readers(cfg, split))
     if reads_as_voc(type(built)):
         return check_voc(place, built, dataset.get('indices'), dataset.get('pipeline'))
-    model = cfg.model.get('module', cfg.model)
+    model = bare_model(cfg.model)
+    scored = any(map(measures, metrics_of(cfg.get(f'{split}_evaluator'))))
+    lowest = 0 if split == 'train' or scored else -1  # -1 stands for a label that is withheld
+    names = class_folders(built)
+    notes = []
+    if split == 'test':
+        notes += background_first(place, len(classes_of(place, dataset) or names), model)
     if base_named(type(built), 'CustomDataset', 'mmpretrain'):
-        notes = check_images(place, built, model)
-        if names := class_folders(built):
+        if names:
             folders[place] = names
-        return notes
+        return notes + check_images(place, built, _limit(place, model), lowest)
     if not read_by_libraries(place, dataset):
-        return []  # labels may be changed there
+        return notes  # labels may be changed there
     cls = registered(DATASETS, place, dataset)
     with said_in_one_line(place, dataset):
         if reads_json(type(built)) and _classifies(model):
-            number = number_of_classes(model) if _labels_are_classes(model) else None
-            check_class_labels(place, built, number)
+            check_class_labels(place, built, _limit(place, model), lowest)
         if inherits(cls, 'MultiTaskDataset', 'mmpretrain', 'load_data_list', 'parse_data_info'):
             check_task_labels(place, DATASETS.build(dict(dataset, pipeline=[])), _task_heads(model))
-    return []
+    return notes
 
 
 def _task_heads(model: dict) -> dict[str, dict]:
@@ -365,8 +372,3 @@ def _classifies(model: dict) -> bool:
     cls = registered(MODELS, 'model.head', head)
     known = any(base_named(cls, name, 'mmpretrain') for name in ('ClsHead', 'MultiLabelClsHead'))
     return known and not base_named(cls, 'RegressionHead', 'mmpretrain')
-
-
-def _brings_weights(model: object) -> bool:
-    """Whether a part of a model has ``pretrained``: a file, a name of weights, or True for timm's."""
-    return any(part.get('pretrained') for _, part in parts_below('model', model))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS
 
 from fan_mm.config_parts import metrics_of, steps_of, type_name
@@ -113,26 +112,19 @@ def check_coco(
     loads_masks = any(
         type_name(step).endswith('LoadAnnotations') and step.get('with_mask') for step in steps
     )
-    mask_head = next((where for where, _ in heads(model) if where.endswith('mask_head')), None)
-    if split == 'train' and mask_head:
+    # BoxInst learns masks from boxes.
+    of_masks = (
+        where
+        for where, head in heads(model)
+        if 'mask_head' in where and type_name(head) != 'BoxInstMaskHead'
+    )
+    if split == 'train' and (mask_head := next(of_masks, None)):
         _check_masks(place, file, classes, steps, mask_head)
     masks = 'LoadAnnotations(with_mask=True)' if loads_masks else None
     usable = check_as_dataset(file, classes, masks)
     to_be_seen = file.annotations is None and split == 'test'  # like COCO's test-dev
     if not file.images or not (usable or to_be_seen):
-        what = 'images' if not file.images else 'objects of these classes'
-        known = {entry['image_id'] for entry in file.annotations or ()} & file.images.keys()
-        why = (
-            ''
-            if not file.annotations or not file.images
-            else (
-                ' inside its images, at least one pixel wide and with an area above 0 (bbox is [x, y, width, '
-                'height] in pixels)'
-                if known
-                else ': no image_id of an annotation matches an image'
-            )
-        )
-        raise InputError(f'{place} is empty: {file.path} has no {what}{why}')
+        raise InputError(f'{place} is empty: {file.path} has no {_lacking(file)}')
     images = chosen(list(file.images), dataset.get('indices'))
     prefix = dataset.get('data_prefix') or {}
     paths = [root / (prefix.get('img') or '') / file.images[id_]['file_name'] for id_ in images]
@@ -152,6 +144,20 @@ def check_coco(
         *([] if split == 'train' else listed_twice(str(file.path), paths)),
     ]
     return CocoPart(classes, None if filtered else images, notes)
+
+
+def _lacking(file: CocoFile) -> str:
+    """What a file without any usable object has none of."""
+    if not file.images:
+        return 'images'
+    if not file.annotations:
+        return 'objects of these classes'
+    if not {entry['image_id'] for entry in file.annotations} & file.images.keys():
+        return 'objects of these classes: no image_id of an annotation matches an image'
+    return (
+        'objects of these classes inside its images, at least one pixel wide and with an area above 0 (bbox is '
+        '[x, y, width, height] in pixels)'
+    )
 
 
 def _check_filter(place: str, filter_cfg: dict, file: CocoFile) -> None:
@@ -175,11 +181,6 @@ def _other_sizes(file: CocoFile, paths: dict[Any, Path], pipeline: Any) -> list[
                 f'{size}: mmdet clips boxes, and drops those outside, by the size in the file'
             ]
     return []
-
-
-def check_evaluators(cfg: Config, names: Sequence[str]) -> list[str]:
-    """`check_evaluator` for a config's evaluators, whatever datasets they are of."""
-    return [note for name in names for note in check_evaluator(name, cfg.get(name))]
 
 
 def check_evaluator(

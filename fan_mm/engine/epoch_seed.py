@@ -38,8 +38,8 @@ class EpochSeedHook(Hook):
             )
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Seed for this epoch."""
-        _seed(runner, runner.epoch)
+        """Seed for this epoch, or for this part of a training that counts iterations and is one epoch as a whole."""
+        _seed(runner, runner.epoch or runner.iter)
 
 
 class ResumeSeedHook(Hook):

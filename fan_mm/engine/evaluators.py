@@ -25,9 +25,9 @@ from torch.distributed import GroupMember
 
 from fan_mm.config_parts import type_name
 from fan_mm.engine.checks.files import listed_twice
+from fan_mm.engine.config.registered import is_known
 from fan_mm.errors import InputError
 
-_LIBRARIES = ('mmseg', 'mmdet', 'mmpretrain', 'fan_mm')
 # Metrics without scores, which write predictions to files.
 _WRITERS = ('DumpResults', 'DumpDetResults', 'DumpProposals', 'DumpODVGResults')
 # Attributes with the names of a metric's output files: outfile_prefix, output_dir, out_file_path, ...
@@ -70,9 +70,9 @@ def measures(metric: Any) -> bool:
 
 
 def library_class(metric: BaseMetric, names: Iterable[str]) -> type | None:
-    """The class of mmseg, mmdet, mmpretrain or here, one of ``names``, that a metric is derived from."""
+    """The class of OpenMMLab or ours, one of ``names``, that a metric is derived from."""
     for base in type(metric).__mro__:
-        if base.__name__ in names and base.__module__.split('.')[0] in _LIBRARIES:
+        if base.__name__ in names and is_known(base):
             return base
     return None
 
@@ -206,9 +206,11 @@ def _restore(value: Any, content: Any) -> None:
     if content is None:
         return
     if isinstance(value, torch.Tensor):
-        value.data.copy_(content)
+        if not torch.equal(value, content):  # expanded ones cannot be written
+            value.data.copy_(content)
     elif isinstance(value, np.ndarray):
-        value[...] = content
+        if value.flags.writeable:
+            value[...] = content
     elif isinstance(value, list):
         value[:] = content
     else:

@@ -94,9 +94,7 @@ class FastCocoMetric(CocoMetric):
         names = self.metric_items or list(items)
         scores = {f'{kind}_{name}': round(items[name], 3) for name in names}
         if self.classwise:
-            ids = sorted(
-                self.cat_ids
-            )  # as the evaluation does; mmdet names classes as if it did not
+            ids = sorted(self.cat_ids)  # like the evaluation; mmdet names classes as if it did not
             for id_ in self.cat_ids:
                 name = self._coco_api.loadCats(id_)[0]['name']
                 value = _mean(precision[:, :, ids.index(id_), 0, -1])

@@ -26,17 +26,17 @@ class FeatureAmpOptimWrapper(OptimWrapper):
         """Autocast backbone and neck inside the usual gradient-accumulation context."""
         inner = unwrapped(model)
         parts = [getattr(inner, name, None) for name in ('backbone', 'neck')]
+        device = next(inner.parameters()).device.type
         with super().optim_context(model), ExitStack() as stack:
             for part in parts:
                 if part is not None:
-                    for handle in _autocast(part):
+                    for handle in _autocast(part, device):
                         stack.callback(handle.remove)
             yield
 
 
-def _autocast(module: nn.Module) -> list:
+def _autocast(module: nn.Module, device: str) -> list:
     """Let a module run under autocast and give out float32; returns the hooks' handles."""
-    device = next(module.parameters()).device.type
     autocast = torch.autocast(device, torch.bfloat16)
 
     def enter(*_: object) -> None:

@@ -32,8 +32,7 @@ def use_half_precision(cfg: Config, checkpoint: str) -> None:
                 'on a CPU: leave --amp out, or use a GPU'
             )
         if not cpu_has_bfloat16():
-            text = '--amp: this CPU has no bfloat16 instructions; float32 may be faster'
-            warn(text)
+            warn('--amp: this CPU has no bfloat16 instructions; float32 may be faster')
     cfg.test_cfg = ConfigDict(cfg.get('test_cfg') or {}, fp16=True)
 
 

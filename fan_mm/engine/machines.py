@@ -191,9 +191,7 @@ def collect_without_disk(evaluator: Any) -> None:
     if not metrics or shared_by_all('.'):
         return
     for metric in metrics:
-        if library_class(
-            metric, ['BaseVideoMetric']
-        ):  # for mmdet's trackers, without an alternative
+        if library_class(metric, ['BaseVideoMetric']):  # mmdet's trackers have no alternative
             raise InputError(
                 f'{type(metric).__name__} collects results below the current folder, which the machines do not '
                 'share: start in a folder that all of them have, or use one machine'

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from fan_mm.engine.exported_model import computing_part, differences
 from fan_mm.errors import InputError, first_line
+from fan_mm.logs import warn
 from fan_mm.torch_files import local_file, read_torch_file, what_else
 
 SUFFIX = '.onnx'
@@ -204,6 +205,13 @@ def _check_form(session: Any, told: Mapping[str, Any], source: str | os.PathLike
             )
 
 
+def are_probabilities(scores: Tensor) -> bool:
+    """Whether all scores of several classes (B, K, ...) are the result of a softmax over the classes."""
+    if scores.shape[1] < 2 or not scores.numel() or bool((scores < 0).any()):
+        return False
+    return bool(((scores.float().sum(1) - 1).abs() < 0.01).all())
+
+
 class OnnxNetwork(nn.Module):
     """Replaces backbone, neck and the layers of the head.
 
@@ -215,6 +223,7 @@ class OnnxNetwork(nn.Module):
         super().__init__()
         self.session = session
         self.batch = session.get_inputs()[0].shape[0]
+        self.looked = False  # at the scores of a batch
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         """From normalised images (B, C, H, W) the scores, as a tuple of one."""
@@ -226,7 +235,14 @@ class OnnxNetwork(nn.Module):
             parts.append(run_session(self.session, filled)[0][: len(part)])
         if any(np.isnan(part).any() for part in parts):
             raise InputError('the ONNX file returns NaN: it is damaged, or float16 overflows in it')
-        return (torch.from_numpy(np.concatenate(parts)).float().to(images.device),)
+        scores = torch.from_numpy(np.concatenate(parts)).float().to(images.device)
+        if not self.looked and are_probabilities(scores):
+            warn(
+                "fan_mm: the 'logits' in the ONNX file are not negative and sum to 1 over the classes: if a Softmax "
+                'was added after its export, probabilities and their calibration (ECE, NLL) are wrong: export it again'
+            )
+        self.looked = True
+        return (scores,)
 
     def __deepcopy__(self, memo: dict) -> 'OnnxNetwork':
         return self  # sessions cannot be copied, and are immutable

@@ -1,7 +1,6 @@
 """A model with its weights, ready to predict for one image."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,11 +9,19 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from fan_mm.config_parts import datasets_of, scope_of, type_name
-from fan_mm.engine.checks.datasets import build_lazily, check_dataset, check_names, check_steps
+from fan_mm.config_parts import bare_model, datasets_of, scope_of, type_name
+from fan_mm.engine.checks.class_orders import metainfo_in
+from fan_mm.engine.checks.datasets import (
+    build_lazily,
+    check_dataset,
+    check_names,
+    check_steps,
+    classes_of,
+)
 from fan_mm.engine.classification_checks import class_folders, number_of_classes, other_positions
 from fan_mm.engine.config.building import building, used_so
 from fan_mm.engine.config.old import refuse_old_config
+from fan_mm.engine.config.registered import registered
 from fan_mm.engine.onnx_file import read_checkpoint
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.engine.weights import load_weights
@@ -62,28 +69,33 @@ class Predictor:
             self.model = MODELS.build(cfg.model)
         load_weights(self.model, content, checkpoint)
         self.model.to(get_device()).eval()
-        meta = content.get('meta') if isinstance(content, Mapping) else None
-        known = meta.get('dataset_meta') if isinstance(meta, dict) else None
-        self.metainfo = dict(known or self._dataset_metainfo())
-        classes = self.metainfo.setdefault('classes', ()) or self._folders(cfg.model)
+        self.metainfo = metainfo_in(content) or self._dataset_metainfo()
+        classes = self.metainfo.get('classes') or self._folders(cfg.model)
         self.metainfo['classes'] = classes
         if not classes and self.scope != 'mmpretrain':
             raise InputError('neither the checkpoint nor the dataset has class names')
 
     def _dataset_metainfo(self) -> dict:
-        dataset = _innermost(self.dataset_cfg) or {}
-        cls = dataset.get('type')
-        if isinstance(cls, str):
-            with DATASETS.switch_scope_and_registry(self.scope) as registry:
-                cls = registry.get(cls)
-        return {**getattr(cls, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
+        """The metainfo of the test split, with 'classes' read from their file; of an unknown type, its config's."""
+        dataset = _innermost(self.dataset_cfg)
+        if dataset is None:
+            return {}
+        place, given = 'test_dataloader.dataset', dataset.get('metainfo') or {}
+        try:
+            with DefaultScope.overwrite_default_scope(self.scope):
+                own = getattr(registered(DATASETS, place, dataset), 'METAINFO', {})
+                classes = classes_of(place, dataset)
+        except InputError:
+            # its library may be missing, like the data
+            return {} if isinstance(given.get('classes'), str) else dict(given)
+        return {**own, **given, 'classes': classes}
 
     def _folders(self, model: dict) -> tuple[str, ...]:
         """The classes as the dataset's folders name them; none where there are no such or it is in doubt."""
         dataset = _innermost(self.dataset_cfg)
         if self.scope != 'mmpretrain' or dataset is None:
             return ()
-        place, model = 'test_dataloader.dataset', model.get('module', model)
+        place, model = 'test_dataloader.dataset', bare_model(model)
         try:
             with DefaultScope.overwrite_default_scope(self.scope):
                 names = class_folders(build_lazily(place, dataset))

@@ -84,9 +84,12 @@ def _candidates(work_dir: Path) -> list[Path]:
 
 
 def _read_note(note: Path) -> Path | None:
-    """The file that ``last_checkpoint`` names, if it exists."""
-    last = note.read_text(errors='replace').strip() if note.is_file() else ''
+    """The file that ``last_checkpoint`` names, if it exists.
+
+    A file of that name beside the note comes first: a copy of a work dir must not go on from the original.
+    """
+    last = Path(note.read_text(errors='replace').strip() if note.is_file() else '')
     try:
-        return Path(last) if last and Path(last).is_file() else None
-    except (OSError, ValueError):  # damaged: not a valid file name
+        return next(file for file in (note.with_name(last.name), last) if file.is_file())
+    except (StopIteration, OSError, ValueError):  # the latter: damaged, not a valid file name
         return None

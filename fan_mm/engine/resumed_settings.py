@@ -8,9 +8,11 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fan_mm.errors import InputError
@@ -41,7 +43,8 @@ class ResumedSettingsHook(Hook):
             return
         optimizers = list(_optimizers(checkpoint.get('optimizer'), runner.optim_wrapper))
         for _, saved, own in optimizers:
-            _refuse_other_kind(runner._load_from, saved, own)
+            if isinstance(own, Optimizer):
+                _refuse_other_kind(str(runner._load_from), saved, own)
         kept = [
             *_other_schedules(checkpoint.get('param_schedulers'), runner.param_schedulers),
             *(line for one in optimizers for line in _other_groups(*one)),
@@ -97,40 +100,71 @@ def _other_schedulers(place: str, saved: list[Mapping], own: list[Mapping]) -> I
                 yield f'{place}.{index}: {key} is {_differ(there[key], here[key])}'
 
 
-def _optimizers(saved: Any, wrapper: Any) -> Iterator[tuple[str, list[Mapping], Any]]:
-    """The optimizer, or each of several: what it is called, its saved parameter groups, itself."""
+def _optimizers(saved: Any, wrapper: Any) -> Iterator[tuple[str, Mapping, Any]]:
+    """The optimizer, or each of several: what it is called, its saved state, itself."""
+    saved = saved if isinstance(saved, Mapping) else {}
     if not isinstance(wrapper, OptimWrapperDict):
-        yield 'optimizer', _groups(saved), getattr(wrapper, 'optimizer', None)
+        yield 'optimizer', saved, getattr(wrapper, 'optimizer', None)
         return
     for name, one in wrapper.items():
-        there = saved.get(name) if isinstance(saved, Mapping) else None
-        yield f'optimizer {name}', _groups(there), getattr(one, 'optimizer', None)
+        yield f'optimizer {name}', saved.get(name) or {}, getattr(one, 'optimizer', None)
 
 
-def _groups(state: Any) -> list[Mapping]:
-    return list(state.get('param_groups') or ()) if isinstance(state, Mapping) else []
-
-
-def _refuse_other_kind(file: str, saved: list[Mapping], own: Any) -> None:
-    """Refuse parameter groups that lack what an optimizer reads in its first step.
+def _refuse_other_kind(file: str, saved: Mapping, own: Optimizer) -> None:
+    """Refuse a state that lacks what an optimizer reads in its first step: of a group, or of a weight.
 
     Entries added in later versions of a class are no difference: the class adds them when it loads a state.
     """
-    if not isinstance(own, Optimizer):
-        return
     needed = set(own.defaults).intersection(*own.param_groups)
+    groups = saved.get('param_groups') or ()
     taken = copy.copy(own)
-    taken.__setstate__({'state': {}, 'param_groups': [dict(group) for group in saved]})
+    taken.__setstate__({'state': {}, 'param_groups': [dict(group) for group in groups]})
     for group in taken.param_groups:
-        if lacking := sorted(needed - group.keys()):
+        lacking = sorted(needed - group.keys()) or _lacking_in_step(saved, group, own)
+        if lacking:
             raise InputError(
                 f"{file} is of another config's training (load_from uses only its weights): its optimizer has no "
                 f'{", ".join(lacking)}, which {type(own).__name__} needs'
             )
 
 
-def _other_groups(optimizer: str, saved: list[Mapping], own: Any) -> Iterator[str]:
+def _lacking_in_step(saved: Mapping, group: Mapping, own: Optimizer) -> list[str]:
+    """What an optimizer does not find in the saved state of a group's weights: it is tried with the smallest."""
+    states = [saved.get('state', {}).get(number) for number in group['params']]
+    sized = [
+        (max(tensors, key=Tensor.numel), state)
+        for state in states
+        if isinstance(state, Mapping)
+        and (tensors := [v for v in state.values() if isinstance(v, Tensor)])
+    ]
+    if not sized:
+        return []
+    weight, state = min(sized, key=lambda one: one[0].numel())
+    missing = _missing_in_step(weight, group, state, own)
+    return missing if missing and not _missing_in_step(weight, group, {}, own) else []
+
+
+def _missing_in_step(like: Tensor, group: Mapping, state: Mapping, own: Optimizer) -> list[str]:
+    """The name that an optimizer misses in a step of a weight with this state; none if another error ends it."""
+    weight = nn.Parameter(torch.zeros_like(like))
+    weight.grad = torch.zeros_like(like)
+    # Not a copy, whose `step` schedulers have replaced by one of the original.
+    tried = type(own).__new__(type(own))
+    groups = [dict(group, params=[weight])]
+    content = {'state': {weight: copy.deepcopy(state)}, 'param_groups': groups}
+    tried.__setstate__({'defaults': own.defaults, **content})
+    try:
+        type(own).step(tried)
+    except KeyError as error:
+        return [str(error.args[0])]
+    except Exception:  # of what only the original has
+        return []
+    return []
+
+
+def _other_groups(optimizer: str, state: Mapping, own: Any) -> Iterator[str]:
     """What differs, once for all parameter groups: a config sets it once for all."""
+    saved = state.get('param_groups') or ()
     groups: list[Mapping] = getattr(own, 'param_groups', None) or []
     if saved and len(saved) != len(groups):
         yield f'{optimizer}, parameter groups: {len(saved)} of them, not {len(groups)}'

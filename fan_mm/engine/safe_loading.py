@@ -43,8 +43,7 @@ def load_from_local(filename: str, map_location: object = None) -> object:
     state = tree.below(place)
     if place in ('', 'state_dict.') and not any('_orig_mod.' in name for name in state):
         return content
-    if not usual and len(state) < 0.9 * len(
-        tree.tensors
-    ):  # not just a counter next to it, but another model
+    # Beside it there is another model, not just a counter.
+    if not usual and len(state) < 0.9 * len(tree.tensors):
         return content
     return {**content, 'state_dict': {_WRAPPERS.sub('', name): v for name, v in state.items()}}

@@ -8,13 +8,14 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, BaseTTAModel
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 
 from fan_mm.config_parts import type_name
 from fan_mm.engine.distributed import unwrapped
 from fan_mm.engine.onnx_file import use_onnx
 from fan_mm.errors import InputError, about
+from fan_mm.logs import warn
 from fan_mm.models.checkpoints import (
     CheckpointedBackbone,
     adapt,
@@ -54,6 +55,7 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
         use_onnx(model, checkpoint, source)
         return
     place, tree = _find(model, checkpoint, source)
+    _say_averages(tree, place, source)
     state = tree.below(place)
     _check_adapters(model, state, source)
     given = _from_init_cfg(model, state, source)
@@ -89,6 +91,15 @@ def _find(model: nn.Module, content: object, source: str) -> tuple[str, WeightTr
             'backbone'
         )
     return place, tree
+
+
+def _say_averages(tree: WeightTree, place: str, source: str) -> None:
+    """Warn if a file has averages of the weights at a place, which are those of ``state_dict`` in nearly every file."""
+    if averages := tree.averages(place):
+        warn(
+            f'fan_mm: {source} also has averaged weights below {averages[0][:-1]}, which are not '
+            'used here: to use them, save them in a separate file'
+        )
 
 
 def _pretrained_parts(model: nn.Module) -> Iterator[tuple[str, BaseModule, Mapping]]:
@@ -181,12 +192,8 @@ class LoadFromHook(Hook):
                     adapt(part, fan)  # raise here with the file's name, which mmengine omits
         if runner._resume:
             _refuse_other_shapes(model, named, source)
-        if averages := tree.averages(place):
-            runner.logger.log(
-                logging.WARNING,
-                f'fan_mm: {source} also has averaged weights below {averages[0][:-1]}, which are not '
-                'used here: to use them, save them in a separate file',
-            )
+        if isinstance(runner._train_loop, BaseLoop):  # before a test, `load_weights` has said it
+            _say_averages(tree, place, source)
         if place != 'state_dict.' or state.keys() != checkpoint['state_dict'].keys():
             checkpoint['state_dict'] = state
             if place:

@@ -9,9 +9,8 @@ from mmengine.fileio import LocalBackend, register_backend
 
 from fan_mm.fileio import whole_file
 
-_superseded: set[Path] = (
-    set()
-)  # shared by all instances: mmengine removes with one and writes with another
+# Shared by all instances: mmengine removes with one and writes with another.
+_superseded: set[Path] = set()
 
 
 class WholeFileBackend(LocalBackend):

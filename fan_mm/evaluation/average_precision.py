@@ -1,4 +1,4 @@
-"""COCO's average precisions of any sample of images, from what was matched in each image once.
+"""COCO's average precisions of any sample of images; each image is matched only once.
 
 Average precision is not a function of sums over images, because precision depends on the ranking of all
 detections. But matching considers each image separately and needs to be done only once

@@ -19,6 +19,7 @@ from fan_mm.evaluation.calibration.measures import calibration
 RESAMPLES = 1000
 RESAMPLED = 'resampled'  # a kind of `PerImage`
 LEVEL = 0.95
+INTERVALS = {'resamples': RESAMPLES, 'level': LEVEL}  # how they are made, for results.json
 _CHUNK = 2**24  # resample counts held at once: 128 MiB as float64
 
 

@@ -147,8 +147,10 @@ def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
         raise InputError(
             f'{type(error.obj).__name__} has no get_data_info: derive it from BaseDataset of mmengine'
         ) from None
-    path = infos[0].get('img_path') if infos else None
-    if infos and not path and isinstance(infos[0].get('images'), list):
+    if not infos:
+        return infos
+    path = infos[0].get('img_path')
+    if not path and isinstance(infos[0].get('images'), list):
         raise InputError(
             f'the samples of {type(dataset).__name__} are videos, but images are corrupted one by one: '
             'evaluate a detector on a dataset of images'
@@ -158,7 +160,7 @@ def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
             f'img_path of the samples of {type(dataset).__name__} is a {type(path).__name__}: only samples of '
             'one image can be corrupted'
         )
-    if infos and not path:
+    if not path:
         raise InputError(
             f'the samples of {type(dataset).__name__} have no img_path: the seed of an image is '
             'derived from its file name, so the dataset must read images from files'

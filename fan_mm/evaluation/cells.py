@@ -24,7 +24,7 @@ import numpy as np
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.errors import InputError
 from fan_mm.evaluation.consistency import seal, seal_of_arrays
-from fan_mm.fileio import is_temporary, output_folder, whole_file, write_whole
+from fan_mm.fileio import output_folder, remove_temporaries, whole_file, write_whole
 from fan_mm.logs import warn
 
 # What numpy raises for a damaged .npz file.
@@ -35,10 +35,6 @@ PROTOCOL = 'protocol'  # identity entry: the name of a benchmark, or of a real c
 _IDENTITY = 'identity'  # key of the sweep's identity in the files of a cell
 _ARRAYS, _SEAL = 'arrays', 'seal'  # in a record: hashes of its statistics file, and of the rest
 _CELL = re.compile(r'[a-z_]+_[0-9]\.(json|npz)')
-# Temporary files that a killed sweep or report leaves next to the cells (`fan_mm.fileio`).
-_OURS = re.compile(
-    r'\.(sweep|results|per_image|calibration|temperature|report|per_class|per_severity)\..+'
-)
 _PICTURE = re.compile(r'[0-9]{6,}_.+\.jpg')  # `fan_mm.evaluation.gallery.file_name`
 
 
@@ -139,46 +135,49 @@ class CellStore:
         for file in sorted(cells.iterdir()):
             if not file.name.startswith('.') and not _CELL.fullmatch(file.name):
                 raise InputError(f'{file} is not a cell of a sweep: give another --work-dir')
+        # What a killed sweep or report has left.
+        images = (self.folder / 'images').glob('*_[0-9]')
+        remove_temporaries(self.folder, cells, self.folder / 'figures', *images)
         if overwrite:
             path.unlink(missing_ok=True)
             self._remove_pictures()
-        if path.exists():
-            try:
-                there = dict(json.loads(path.read_bytes()))
-            except (ValueError, TypeError):
-                raise InputError(
-                    f'{path} is damaged: give another --work-dir, or --overwrite to start over'
-                ) from None
-            if there.get('fingerprints') != identity.get('fingerprints'):
-                raise InputError(
-                    f'{self.folder} holds a sweep started by another version of fan_mm: finish it '
-                    'with that version, give another --work-dir, or --overwrite to start over'
-                )
-            self._read()
-            done = {COPIES + str(c) for c, r in self._records.items() if r.status == 'done'}
-            names = [
-                name
-                for name in _differing(there, identity)
-                # The cause of a failed cell may have been fixed.
-                if name in done or not name.startswith(COPIES)
-            ]
-            if any(record.status == 'done' for record in self._records.values()):
-                self._refuse(f'{self.folder} holds a sweep with', names, there)
-            elif names:  # no finished cell is lost, for example if a broken image was replaced
-                there = {}
-                self._remove_cells()
-            for cell in [c for c, r in self._records.items() if r.status == 'done']:
-                self._check_origin(cell)
-                self._check_statistics(cell)
-            # Keep the entries for copies of cells that are not requested now.
-            self._identity = {**there, **identity}
-            if self._identity != there:
-                write_whole(path, json.dumps(self._identity, indent=2) + '\n')
-        else:
-            # Without an identity (the file was removed), the cells may be those of another sweep.
+        there = self._continue(path) if path.exists() else {}
+        if not there:  # the cells may be those of another sweep
             self._remove_cells()
-            write_whole(path, json.dumps(identity, indent=2) + '\n')
-        self._remove_temporaries()
+        # Keep the entries for copies of cells that are not requested now.
+        self._identity = {**there, **identity}
+        if self._identity != there:
+            write_whole(path, json.dumps(self._identity, indent=2) + '\n')
+
+    def _continue(self, path: Path) -> dict[str, str]:
+        """Read the cells that count in this sweep; returns the folder's identity, {} if it has no such cells."""
+        try:
+            there = dict(json.loads(path.read_bytes()))
+        except (ValueError, TypeError):
+            raise InputError(
+                f'{path} is damaged: give another --work-dir, or --overwrite to start over'
+            ) from None
+        if there.get('fingerprints') != self._identity.get('fingerprints'):
+            raise InputError(
+                f'{self.folder} holds a sweep started by another version of fan_mm: finish it '
+                'with that version, give another --work-dir, or --overwrite to start over'
+            )
+        self._read()
+        done = [cell for cell, record in self._records.items() if record.status == 'done']
+        copies = {COPIES + str(cell) for cell in done}
+        names = [
+            name
+            for name in _differing(there, self._identity)
+            # The cause of a failed cell may have been fixed.
+            if name in copies or not name.startswith(COPIES)
+        ]
+        if names and not done:  # nothing is lost, for example if a broken image was replaced
+            return {}
+        self._refuse(f'{self.folder} holds a sweep with', names, there)
+        for cell in done:
+            self._check_origin(cell)
+            self._check_statistics(cell)
+        return there
 
     def _refuse(self, what: str, names: Sequence[str], there: dict[str, str]) -> None:
         """Say which entries of another identity differ from this one's, if any do."""
@@ -269,21 +268,12 @@ class CellStore:
             (cells / name).unlink()
         self._records.clear()
 
-    def _remove_temporaries(self) -> None:
-        """Remove the temporary files of a killed run, those of a sweep and its report."""
-        folders = [self._there / 'figures', *(self._there / 'images').glob('*_[0-9]')]
-        files = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
-        files += [file for file in self._there.iterdir() if _OURS.fullmatch(file.name)]
-        for file in files:
-            if is_temporary(file.name) and file.is_file():
-                file.unlink()
-
     def _remove_pictures(self) -> None:
         """Remove the images that `put_image` wrote, and nothing else that lies there."""
         images = self._there / 'images'
         for folder in images.glob('*_[0-9]'):
             for path in folder.iterdir():
-                if _PICTURE.fullmatch(path.name) or is_temporary(path.name):
+                if _PICTURE.fullmatch(path.name):
                     path.unlink()
         for folder in (*images.glob('*_[0-9]'), images):
             with contextlib.suppress(OSError):  # not empty, or missing
@@ -291,9 +281,7 @@ class CellStore:
 
     def _read(self) -> None:
         for path in sorted((self._there / 'cells').iterdir()):
-            if is_temporary(path.name):
-                path.unlink()  # temporary file of a killed process
-            elif _CELL.fullmatch(path.name) and path.suffix == '.json':
+            if _CELL.fullmatch(path.name) and path.suffix == '.json':
                 try:
                     content = dict(json.loads(path.read_bytes()))
                     sealed = content.pop(_SEAL, None)  # absent in earlier versions

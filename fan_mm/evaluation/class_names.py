@@ -1,10 +1,12 @@
-"""Classes as people see them: ImageNet's words instead of WordNet ids, each name once; colours."""
+"""Readable and unique class names, such as ImageNet's words instead of WordNet ids; class colours."""
 
 import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from fan_mm.evaluation.data import facts
 
@@ -26,14 +28,17 @@ def readable(classes: Iterable[object]) -> list[str]:
 
 
 def palette_of(metainfo: Mapping[str, Any], classes: int) -> list[list[int]] | None:
-    """The RGB colours of the classes; None for a dataset without, or with 'random' ones (COCO's).
+    """The RGB colours of the classes; None for a dataset without, or with others ('random', by name).
 
     mmdet keeps COCO's 80 colours even if the config has other classes.
     """
     palette = metainfo.get('palette')
     if not isinstance(palette, list | tuple):
         return None
-    return [[int(value) for value in colour] for colour in palette[:classes]]
+    colours = palette[:classes]
+    if not all(np.shape(colour) == (3,) for colour in colours):
+        return None
+    return [[int(value) for value in colour] for colour in colours]
 
 
 def short(names: Sequence[str]) -> list[str]:

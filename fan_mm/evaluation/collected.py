@@ -1,7 +1,7 @@
-"""The scores of a cell, and what the results that a known metric collected say besides.
+"""The scores of a cell.
 
-Provides values per class and statistics per image for mmseg's IoUMetric, mmpretrain's Accuracy and
-mmdet's CocoMetric.
+For mmseg's IoUMetric, mmpretrain's Accuracy and mmdet's CocoMetric, also values per class and statistics per
+image.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +17,9 @@ from fan_mm.evaluation.average_precision import KINDS, Matches, mean_ap
 from fan_mm.evaluation.bootstrap import RESAMPLED, SCORES
 from fan_mm.evaluation.class_names import readable
 from fan_mm.evaluation.matching import match
+
+# Metrics whose values per class are in the order of category ids, under names in another order.
+_SORTING = ('CocoMetric', 'FasterCocoMetric', 'LVISMetric')
 
 
 @dataclass
@@ -93,6 +96,9 @@ def read_accuracy(metric: BaseMetric, results: list, scores: Scores) -> None:
         classes = int(truth.max()) + 1
     right, labels = (predicted.cpu() == truth).numpy(), truth.numpy()
     names = _class_names(metric, classes)
+    names += map(
+        str, range(len(names), int(labels.max()) + 1)
+    )  # the dataset may name too few classes
     scores.per_class['Acc'] = _ratio(
         np.bincount(labels[right], minlength=len(names)),
         np.bincount(labels, minlength=len(names)),
@@ -102,16 +108,11 @@ def read_accuracy(metric: BaseMetric, results: list, scores: Scores) -> None:
 
 
 def read_detections(metric: BaseMetric, results: list, scores: Scores) -> None:
-    """What CocoMetric's boxes and masks match, its average precisions of resampled images, and per class.
+    """What CocoMetric's boxes and masks match, and its average precisions of resampled images.
 
     There are none if an image was evaluated twice, or if the metric's options change the definition of the
     score. The tolerance is the metric's rounding.
     """
-    base: Any = library_class(metric, ['CocoMetric'])
-    if base and type(metric).compute_metrics is base.compute_metrics:
-        scores.per_class = {
-            name: _of_their_own(values, metric.cat_ids) for name, values in scores.per_class.items()
-        }
     found = [result for _, result in results]
     once = len({result['img_id'] for result in found}) == len(found)
     if scores.metrics[scores.headline] is None or not once:
@@ -135,17 +136,18 @@ def read_detections(metric: BaseMetric, results: list, scores: Scores) -> None:
         scores.draws, scores.matches = draws, matched
 
 
-def _of_their_own(
-    values: dict[str, float | None], categories: Sequence[int]
-) -> dict[str, float | None]:
-    """CocoMetric's values per class, under the names of the classes.
+def by_class(metric: BaseMetric, values: dict[str, float | None]) -> dict[str, float | None]:
+    """A detection metric's values per class, under the names of the classes.
 
-    The metric names them in the order of the file's categories; pycocotools sorts them by id.
+    mmdet's metrics name them in the order of the file's categories; pycocotools and the like sort them by id.
     """
-    if len(values) != len(categories):
+    base: Any = library_class(metric, _SORTING)
+    if not base or type(metric).compute_metrics is not base.compute_metrics:
+        return values
+    if len(values) != len(metric.cat_ids):
         return values
     names = list(values)
-    order = np.argsort(categories, kind='stable')
+    order = np.argsort(metric.cat_ids, kind='stable')
     own = {names[i]: value for i, value in zip(order, values.values(), strict=True)}
     return {name: own[name] for name in names}
 

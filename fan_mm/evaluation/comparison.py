@@ -1,4 +1,4 @@
-"""Two models on the same images: is the difference one?"""
+"""Differences between two models on the same images, with paired intervals."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from fan_mm.corruptions import Benchmark
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import PerImage, interval
 from fan_mm.evaluation.calibration.measures import MEASURES
-from fan_mm.evaluation.cells import CLEAN, Cell
+from fan_mm.evaluation.cells import Cell
 from fan_mm.evaluation.results import (
     CALIBRATION,
     CORRUPTIONS,
@@ -19,7 +19,7 @@ from fan_mm.evaluation.results import (
     read_results,
 )
 from fan_mm.evaluation.scope import Scope
-from fan_mm.evaluation.summary import Figure, Scores, headline_figures
+from fan_mm.evaluation.summary import CLEAN_FIGURE, Figure, Scores, headline_figures
 
 
 def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict[str, dict[str, Any]]:
@@ -160,7 +160,7 @@ def _figures(results: Mapping) -> dict[str, Figure]:
     heads = headline_figures(scope, results['task'], len(results['dataset']['classes']))
     # Corruption errors are defined for one score only.
     heads = {name: figure for name, figure in heads.items() if name in results['summary']}
-    return {'clean': Figure((CLEAN,), lambda scores: scores[CLEAN]), **heads}
+    return {'clean': CLEAN_FIGURE, **heads}
 
 
 def _scores(results: Mapping, name: str) -> dict[Cell, float | None]:

@@ -1,4 +1,4 @@
-"""Whether results are whole, as they were written, and agree with themselves: edited ones may not.
+"""Checks that a results.json is complete, unedited and consistent.
 
 A results.json contains both the cells and the means over them, which must agree. Files are also written with a
 hash of their scores and of the arrays in the file next to them.
@@ -14,7 +14,7 @@ from typing import Any
 
 from fan_mm.errors import InputError
 
-_NEEDED = ('task', 'metric', 'model', 'dataset', 'cells')
+_NEEDED = {'task': str, 'metric': dict, 'model': dict, 'dataset': dict, 'cells': list}
 # Per cent. mmseg rounds its scores to two digits, mmdet to one.
 _APART = 0.02
 _BOXES_APART = 0.0501
@@ -52,10 +52,8 @@ def check_results(results: Mapping[str, Any], path: object, summary: str) -> str
     Raises:
         InputError: an entry is missing, or no number.
     """
-    for name in (*_NEEDED, summary):
-        if not isinstance(
-            results.get(name), list if name == 'cells' else str if name == 'task' else dict
-        ):
+    for name, kind in {**_NEEDED, summary: dict}.items():
+        if not isinstance(results.get(name), kind):
             raise InputError(
                 f'{path} lacks a valid {name!r}: it was edited, or written by another program'
             )

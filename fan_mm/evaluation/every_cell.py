@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_dist_info
-from mmengine.evaluator import Evaluator
 from mmengine.runner.amp import autocast
 from torch.utils.data import DataLoader
 
 from fan_mm.engine.evaluators import (
-    Memory,
     collectors,
     left_as_it_was,
     one_process,
@@ -35,6 +33,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.cell_dataset import CellDataset, batch_size_of
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.scores import NoScore, compute_scores, copy_of
+from fan_mm.evaluation.sweeping.cell_metrics import CellMetrics
 from fan_mm.logs import warn
 
 
@@ -48,23 +47,17 @@ class EveryCell:
     Every rank has one; `agree` and `compare` are collective calls.
 
     Args:
-        evaluator: the sweep's evaluator.
-        image_ids: COCO ids of the samples, None for samples without one.
-        parts: the samples that each metric evaluates, if not all
-            (`fan_mm.engine.evaluators.parts_of`).
+        metrics: the sweep's metrics.
     """
 
-    def __init__(
-        self, evaluator: Evaluator, image_ids: Sequence[Any], parts: Sequence[slice] | None
-    ) -> None:
-        self.evaluator = evaluator
-        self.image_ids = image_ids
-        self.parts = parts
+    def __init__(self, metrics: CellMetrics) -> None:
+        self.metrics = metrics
+        self.evaluator = metrics.evaluator
         self.failed: tuple[Cell, str] | None = None  # the cell that failed before, and why
         self.cause: Exception | None = None  # exception of a mistake found by this rank
         self.doubt: str | None = None  # a metric's error that may be specific to the first batch
 
-    def try_metrics(self, positions: Sequence[int], memory: Memory) -> str | None:
+    def try_metrics(self, positions: Sequence[int]) -> str | None:
         """Let the metrics compute on the first clean batch alone, on rank 0.
 
         Returns:
@@ -73,7 +66,7 @@ class EveryCell:
         rank, world_size = get_dist_info()
         if rank:
             return None
-        if world_size > 1 and (name := self._cannot_be_gathered(memory)):
+        if world_size > 1 and (name := self._cannot_be_gathered()):
             return (
                 f'{name} does not keep its results in a way that can be gathered from several '
                 'processes: use one process'
@@ -159,20 +152,20 @@ class EveryCell:
                 f'the metric fails on {cell}, and so it would on every cell: {line}'
             ) from error
 
-    def _cannot_be_gathered(self, memory: Memory) -> str | None:
+    def _cannot_be_gathered(self) -> str | None:
         """The name of a metric whose results are not in mmengine's lists; None if all are."""
         for metric in self.evaluator.metrics:
             held = [holder.results for holder in collectors(metric)]
             if not any(isinstance(results, list) and results for results in held):
                 return type(metric).__name__
-        return memory.counting()
+        return self.metrics.counting()
 
     def _score(self, positions: Sequence[int]) -> None:
         """Compute the scores of a batch, of several datasets' evaluator those of the first."""
         evaluator, parts = self.evaluator, None
-        if self.parts:
+        if self.metrics.parts:
             evaluator = copy_of(evaluator)
-            positions = [p for p in positions if p < self.parts[0].stop]
+            positions = [p for p in positions if p < self.metrics.parts[0].stop]
             parts = [slice(0, len(positions))]
             evaluator.metrics = evaluator.metrics[:1]
             evaluator.dataset_prefixes = evaluator.dataset_prefixes[:1]
@@ -180,4 +173,4 @@ class EveryCell:
             set_metainfo(evaluator, meta[:1] if isinstance(meta, list) else meta)
         holders = [m for metric in evaluator.metrics for m in collectors(metric)]
         results = copy.deepcopy([holder.results for holder in holders])
-        compute_scores(evaluator, results, [self.image_ids[p] for p in positions], parts)
+        compute_scores(evaluator, results, [self.metrics.image_ids[p] for p in positions], parts)

@@ -28,7 +28,7 @@ from fan_mm.logs import warn
 from fan_mm.torch_files import local_file
 
 # Version of these fingerprints; after an increase, stored sweeps no longer match.
-VERSION = '2'
+VERSION = '3'
 # Settings of data loaders that affect speed but not results.
 _LOADER_SPEED = (
     *('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'timeout'),
@@ -112,7 +112,7 @@ def _file_or_text(text: str, key: str) -> str:
         if os.path.isfile(path):
             return file_sha256(path)
         if os.path.isdir(path) and ('/' in text or os.sep in text):
-            return sample_sha256(sorted(filter(Path.is_file, Path(path).iterdir())), BLOCK)
+            return sample_sha256(sorted(filter(Path.is_file, Path(path).iterdir())))
     except (OSError, ValueError, InputError):  # no permission, or not a file name
         pass
     return os.path.basename(path.rstrip('/')) if _NAMES_A_FILE.search(key) else text
@@ -215,7 +215,7 @@ def dataset_sha256(dataset: Any, infos: Sequence[Mapping], listing: str | None =
     if unread:
         warn(f'{unread} files of the dataset cannot be read from here: they are identified by name')
     listing = listing or listing_sha256(dataset, infos)
-    return _digest([listing, samples, sample_sha256(files)])
+    return _digest([listing, samples, _bytes_sha256(files)])
 
 
 def _sample(info: Mapping) -> dict[str, Any]:
@@ -240,19 +240,23 @@ def _files(info: Mapping) -> dict[str, str]:
 
 def contents_of(files: Sequence[Path]) -> str:
     """Short hash of images, large ones in part: of copies, or of their originals."""
-    return sample_sha256(files, BLOCK)[:16]
+    return sample_sha256(files)[:16]
 
 
-def sample_sha256(files: Iterable[Path], block: int | None = None) -> str:
+def sample_sha256(files: Sequence[Path], block: int = BLOCK) -> str:
     """Hash of names, sizes and bytes of files, of at most `SAMPLE` of them, evenly spaced.
 
     Args:
         files: in a reproducible order; unreadable files are represented by their names.
-        block: number of bytes read at the beginning, middle and end of each file; None for all.
+        block: number of bytes read at the beginning, middle and end of each file.
     """
-    files = list(files)
+    return _bytes_sha256((files[i] for i in spread(len(files), SAMPLE)), block)
+
+
+def _bytes_sha256(files: Iterable[Path], block: int | None = None) -> str:
+    """Hash of names, sizes and bytes of files; see `sample_sha256`; without a block, of all bytes."""
     digest = hashlib.sha256()
-    for file in (files[i] for i in spread(len(files), SAMPLE)):
+    for file in files:
         digest.update(os.fsencode(file.name) + b'\0')
         try:
             with open(file, 'rb') as content:

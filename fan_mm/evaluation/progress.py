@@ -1,4 +1,4 @@
-"""Lines in the log that say how far a sweep is."""
+"""The progress of a sweep, in its log."""
 
 import time
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ class Progress:
     Logs plain lines with mmengine's logger, which are readable in terminals, log files and cluster output.
 
     Args:
-        cells: number of cells in the whole sweep.
-        done: number of cells finished before this run.
+        cells: the cells of the whole sweep.
+        done: those finished before this run.
         images: number of images per cell, over all ranks.
     """
 

@@ -47,10 +47,10 @@ class PublishedModel:
     metric: str
     clean: float | None
     corrupted: float | None
-    retention: float | None
-    mce: float | None
-    corruptions: dict[str, float]
     sources: tuple[str, ...]
+    retention: float | None = None
+    mce: float | None = None
+    corruptions: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     worst: float | None = None
     real: dict[str, float] = field(default_factory=dict)
@@ -170,9 +170,7 @@ def publications(task: str) -> list[Publication]:
                     metric=table['metric'],
                     clean=row['clean'],
                     corrupted=row.get('corrupted'),
-                    retention=None,
                     mce=row.get('mCE'),
-                    corruptions={},
                     sources=(row['printed'],),
                     notes=(row['note'],),
                     real=row.get('real', {}),

@@ -1,4 +1,4 @@
-"""``results.json`` and ``per_image.npz``: what an evaluation leaves behind for reports and comparisons.
+"""``results.json`` and ``per_image.npz``, the files that reports and comparisons read.
 
 docs/results_schema.md describes both files.
 """
@@ -22,7 +22,7 @@ import torch
 from fan_mm import __version__
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery
-from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, PerImage
+from fan_mm.evaluation.bootstrap import INTERVALS, PerImage
 from fan_mm.evaluation.cells import DAMAGED, Cell, CellRecord
 from fan_mm.evaluation.consistency import check_results, seal, seal_of_arrays
 from fan_mm.evaluation.scope import Scope
@@ -58,7 +58,7 @@ def build_results(
     protocol: dict[str, Any],
     per_image: PerImage | None,
     unit: str | None = '%',
-    summarized: Sequence[str] | None = None,
+    summarized: Sequence[str] = (),
     audit: dict[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def build_results(
             'corrupted_root', 'corrupted_images', 'precision'.
         per_image: statistics for intervals, if the metric provides them.
         unit: unit of the headline; None if its metric is unknown.
-        summarized: other scores that get a summary; None means all for detection, and none otherwise.
+        summarized: other scores that get a summary.
         audit: see `fan_mm.evaluation.audit.audit`.
         settings: settings of the metric, which must be equal for results to be compared; None if unknown.
     """
@@ -85,9 +85,6 @@ def build_results(
         return {r.cell: r.metrics.get(name) for r in records if r.status == 'done'}
 
     others = list(dict.fromkeys(n for r in records for n in r.metrics if n != headline))
-    if summarized is None:
-        # masks, and objects by size: papers report these next to the box mAP
-        summarized = others if task == 'detection' else []
     # Corruption errors are defined for top-1 accuracy.
     classes = len(dataset['classes']) if headline == 'top1' else 0
     draws = per_image.resampled() if per_image is not None else None
@@ -128,7 +125,7 @@ def bootstrap_of(per_image: PerImage | None) -> dict[str, Any] | None:
     """How the intervals are made, where statistics of two or more images allow some."""
     if per_image is None or len(per_image.keys) < 2:
         return None
-    return {'resamples': RESAMPLES, 'level': LEVEL}
+    return dict(INTERVALS)
 
 
 def heading(kind: str) -> dict[str, Any]:
@@ -312,8 +309,8 @@ def read_per_image(path: str | os.PathLike, name: str = PER_IMAGE) -> PerImage |
     try:
         kind, keys = str(arrays.pop('kind')), arrays.pop('keys')
         scores: dict[str, dict[Cell, np.ndarray]] = {'': {}}
-        for name, statistics in arrays.items():
-            *score, corruption, severity = name.split('/')
+        for array, statistics in arrays.items():
+            *score, corruption, severity = array.split('/')
             cells = scores.setdefault('/'.join(score), {})
             cells[Cell(corruption, int(severity))] = statistics
         return PerImage(kind, keys, scores.pop(''), scores)

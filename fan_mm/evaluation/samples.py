@@ -1,4 +1,4 @@
-"""Which samples stand for all."""
+"""Evenly spaced samples of a dataset."""
 
 from fan_mm.errors import InputError
 

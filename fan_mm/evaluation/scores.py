@@ -1,4 +1,4 @@
-"""What an evaluator of mmseg, mmdet, mmpretrain or the user says about one cell, in one form.
+"""The scores of one cell from any evaluator (of mmseg, mmdet, mmpretrain or the user), in one form.
 
 The scores are those that the evaluator's own ``evaluate`` returns. For unmodified metrics of the three
 libraries, more is read (`fan_mm.evaluation.collected`). They are recognised by class name, so that none of
@@ -33,7 +33,7 @@ from fan_mm.engine.evaluators import (
 )
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import RESAMPLED
-from fan_mm.evaluation.collected import READERS, Scores
+from fan_mm.evaluation.collected import READERS, Scores, by_class
 
 _AGGREGATES = {'mean', 'avg', 'average', 'overall', 'all', 'total'}
 # Common scores that are better when higher, in order of preference. Unknown metrics must return at least
@@ -135,6 +135,12 @@ def headline_metric(metrics: Sequence[BaseMetric]) -> int:
 def how_to_read(evaluator: Evaluator) -> KnownMetric:
     """How to read the metric that a sweep with an evaluator is about."""
     return known(evaluator.metrics[headline_metric(evaluator.metrics)]) or _UNKNOWN
+
+
+def ignored_label(evaluator: Evaluator) -> int:
+    """The label of ignored pixels, of the first metric that has one; mmseg's default without."""
+    named = (getattr(metric, 'ignore_index', None) for metric in evaluator.metrics)
+    return next((label for label in named if isinstance(label, int)), 255)
 
 
 def for_sweep(evaluator: Any) -> Evaluator:
@@ -252,31 +258,19 @@ def compute_scores(
     plain = type(evaluator).evaluate is Evaluator.evaluate
     size = max((len(r) for r in results if isinstance(r, list)), default=0)
     starts = _prefixes(evaluator, parts)
-    classwise = {}
+    classwise: dict[str, tuple[str, BaseMetric]] = {}
     holders = [holder for metric in metrics for holder in collectors(metric)]
     held = dict(zip(map(id, holders), results, strict=True))
     with contextlib.ExitStack() as stack:
         for number, metric in enumerate(metrics):
             part = parts[number] if parts else slice(None)
             options: dict[str, Any] = only_these(metric, image_ids[part]) if image_ids else {}
-            read_as = known(metric)
-            detects = read_as is not None and read_as.task == 'detection'
-            if (plain or parts) and as_in_library(metric) and detects:
-                # CocoMetric returns the per-class values of its last metric: put boxes last.
-                names = sorted(getattr(metric, 'metrics', ()), key='bbox'.__eq__)
-                options |= {'metrics': names}
-                # Its per-class table reads the sixth IoU threshold, and fails without one; and it looks up
-                # category ids as a single integer or each of several ids.
-                ids = getattr(getattr(metric, '_coco_api', None), 'cats', ())
-                whole = all(isinstance(id_, int) for id_ in ids)
-                options['classwise'] = whole and np.size(getattr(metric, 'iou_thrs', range(10))) > 5
-                if names and isinstance(metric.metrics, list):
-                    classwise[starts[number]] = f'{names[-1]}_mAP'
-            for name, bases in _WRITERS.items():
-                if as_in_library(metric) and _base(metric).__name__ in bases:
-                    options[name] = None
+            if as_in_library(metric):
+                options |= _without_files(metric) | (_per_class(metric) if plain or parts else {})
+            if options.get('metrics'):
+                classwise[starts[number]] = f'{options["metrics"][-1]}_mAP', metric
             stack.enter_context(options_set(metric, **options))
-            if detects:
+            if _detects(metric):
                 held[id(metric)] = _with_a_miss(held[id(metric)], part)
         for holder in holders:
             holder.results = copy.copy(held[id(holder)])  # evaluate() clears it
@@ -297,6 +291,30 @@ def compute_scores(
     if plain and as_in_library(main) and how.statistics:
         READERS[how.statistics](main, held[id(main)], scores)
     return scores
+
+
+def _detects(metric: BaseMetric) -> bool:
+    how = known(metric)
+    return how is not None and how.task == 'detection'
+
+
+def _without_files(metric: BaseMetric) -> dict[str, Any]:
+    """The options with which a metric writes no files."""
+    return {name: None for name, bases in _WRITERS.items() if _base(metric).__name__ in bases}
+
+
+def _per_class(metric: BaseMetric) -> dict[str, Any]:
+    """The options with which a CocoMetric gives values per class, of boxes where it evaluates them."""
+    names = getattr(metric, 'metrics', ())
+    if not _detects(metric) or not isinstance(names, list):
+        return {}
+    # Its per-class table reads the sixth IoU threshold, and fails without one; and it looks up category
+    # ids as a single integer or each of several ids.
+    ids = getattr(getattr(metric, '_coco_api', None), 'cats', ())
+    whole = all(isinstance(id_, int) for id_ in ids)
+    classwise = bool(names) and whole and np.size(getattr(metric, 'iou_thrs', range(10))) > 5
+    # The values are those of its last metric.
+    return {'metrics': sorted(names, key='bbox'.__eq__), 'classwise': classwise}
 
 
 def _prefixes(evaluator: Evaluator, parts: Sequence[slice] | None) -> list[str]:
@@ -400,23 +418,29 @@ def _with_a_miss(results: Any, part: slice) -> Any:
     return [*results[:first], (truth, {**nothing, **miss}), *results[first + 1 :]]
 
 
-def _split_classwise(values: Mapping, classwise: Mapping[str, str]) -> tuple[dict, dict]:
+def _split_classwise(
+    values: Mapping, classwise: Mapping[str, tuple[str, BaseMetric]]
+) -> tuple[dict, dict]:
     """Take the ``<class>_precision`` entries apart that metrics give with ``classwise``.
 
     Args:
         values: all scores.
-        classwise: prefix of such a metric's score names -> its score that is per class.
+        classwise: prefix of such a metric's score names -> its score that is per class, and the metric.
     """
     ending, rest = '_precision', {}
-    classes: dict[str, dict[str, float | None]] = {}
+    classes: dict[str, dict[str, float | None]] = {start: {} for start in classwise}
     for name, value in values.items():
         start = next((s for s in classwise if name.startswith(s)), None)
         if start is not None and name.endswith(ending):
-            per_class = classes.setdefault(f'{start}{classwise[start]}', {})
-            per_class[name.removeprefix(start).removesuffix(ending)] = to_per_cent(value, 100)
+            classes[start][name.removeprefix(start).removesuffix(ending)] = to_per_cent(value, 100)
         else:
             rest[name] = value
     # as in a CocoMetric whose boxes do not come last
     segm = {f'{start}segm' for start in classwise}
     ordered = sorted(rest, key=lambda name: name.startswith(tuple(segm)))
-    return {name: rest[name] for name in ordered}, classes
+    per_class = {
+        f'{start}{score}': by_class(metric, classes[start])
+        for start, (score, metric) in classwise.items()
+        if classes[start]
+    }
+    return {name: rest[name] for name in ordered}, per_class

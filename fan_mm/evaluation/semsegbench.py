@@ -97,8 +97,6 @@ def _model(row: dict) -> PublishedModel:
         metric='mIoU',
         clean=row['clean'],
         corrupted=row['mean'],
-        retention=None,
-        mce=None,
         corruptions=corruptions,
         sources=('Config-Paths.csv',),
         notes=tuple(note for note in (broken, _other_worst(row, corruptions)) if note),

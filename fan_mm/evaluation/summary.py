@@ -56,6 +56,9 @@ class Figure:
         }
 
 
+CLEAN_FIGURE = Figure((CLEAN,), lambda scores: scores[CLEAN])
+
+
 def _sorted_scores(
     severities: Mapping[str, Sequence[int]],
 ) -> tuple[tuple[Cell, ...], Callable[[Scores], dict[str, list]]]:

@@ -2,6 +2,7 @@
 
 import bisect
 import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -180,7 +181,6 @@ class RobustnessSweep:
             self.premade = self._on_rank_0(lambda: self._find_copies(corrupted_root))
             self.premade.check_labels(self.paths, labels)
             self.premade.check_made(asked)
-        self.resized = whole.resized
         self.dataset = self._with_corruptions(seed, BENCHMARK_ORDERS[channel_order])
         self.gallery = None
         if save_images and paint and work_dir:
@@ -272,9 +272,8 @@ class RobustnessSweep:
         self.classes = readable(self.metainfo.get('classes') or ())
         dataset = self.clean_loader.dataset
         self.auditor = Auditor(self.model, self.evaluator, dataset, self.paths, self.classes)
-        ids = [info['img_id'] for info in self.infos]
-        self.metrics = CellMetrics(self.evaluator, self.calibration, ids, self.parts)
-        self.every_cell = EveryCell(self.evaluator, ids, self.parts)
+        self.metrics = CellMetrics(self.evaluator, self.calibration, self.image_ids, self.parts)
+        self.every_cell = EveryCell(self.metrics)
         goes_on = self.premade is not None and self.on_error == 'skip'
         self.own_part = OwnPart(
             model=self.model,
@@ -323,9 +322,11 @@ class RobustnessSweep:
             )
         # Without the annotations, which the dataset stores much more compactly.
         self.infos: list[dict[str, Any]] = [
-            {name: info.get(name) for name in ('img_path', 'img_id')} for info in infos
+            {'img_path': os.fspath(info['img_path']), 'img_id': info.get('img_id')}
+            for info in infos
         ]
         self.paths = [info['img_path'] for info in self.infos]
+        self.image_ids = [info['img_id'] for info in self.infos]
         for line in joined_twice(type(dataset).__name__, dataset, self.evaluator, self.paths):
             warn(line)
         check_categories(dataset, self.evaluator)
@@ -334,21 +335,14 @@ class RobustnessSweep:
 
     def _with_corruptions(self, seed: int, channel_order: str) -> CellDataset:
         """The dataset with a corruption in its pipeline, or with existing files in place of its own."""
-        place = as_the_model_gets_it if self.resized else on_the_fly
-        return CellDataset(
-            *with_cells(
-                self.clean_loader.dataset,
-                lambda: (
-                    ReadPremade(self.premade)
-                    if self.premade
-                    else CorruptImage('clean', 0, seed, channel_order)
-                ),
-                from_files if self.premade else place,
-                corrupts=bool(self.scope.severities),
-            ),
-            self.cells,
-            self.samples,
+        make_step: Callable[[], Any] = partial(CorruptImage, 'clean', 0, seed, channel_order)
+        place = as_the_model_gets_it if self.scope.benchmark.resized else on_the_fly
+        if self.premade:
+            make_step, place = partial(ReadPremade, self.premade), from_files
+        dataset, pipelines = with_cells(
+            self.clean_loader.dataset, make_step, place, corrupts=bool(self.scope.severities)
         )
+        return CellDataset(dataset, pipelines, self.cells, self.samples)
 
     def _find_copies(self, root: str) -> PremadeImages:
         """The folder of corrupted images, checked to have a copy of each clean one, on rank 0."""
@@ -386,7 +380,7 @@ class RobustnessSweep:
                 sweep_identity(
                     name=self.name,
                     protocol=self.protocol,
-                    resized=self.resized,
+                    resized=self.scope.benchmark.resized,
                     images=images,
                     model=self.model_info,
                     content=identity.dataset_sha256(dataset, infos, listing),
@@ -455,7 +449,7 @@ class RobustnessSweep:
             dataset=self.dataset,
             loader=self.clean_loader,
             evaluator=self.evaluator,
-            image_ids=[self.infos[place]['img_id'] for place in places],
+            image_ids=[self.image_ids[place] for place in places],
             fp16=self.fp16,
         )
 
@@ -463,8 +457,7 @@ class RobustnessSweep:
         """Of the metric that the sweep is about, see `settings_of`."""
         number = headline_metric(self.evaluator.metrics)
         part = self.parts[number] if self.parts else slice(None)
-        ids = [info['img_id'] for info in self.infos[part]]
-        return settings_of(self.evaluator.metrics[number], ids)
+        return settings_of(self.evaluator.metrics[number], self.image_ids[part])
 
     def _results(self, colours: dict[str, Any] | None) -> dict[str, Any]:
         """Results of what is stored, on rank 0; written if there is a work dir."""

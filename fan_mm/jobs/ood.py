@@ -51,9 +51,10 @@ FILE = 'ood.json'
 IMAGENET_C = 'imagenet-c'  # the benchmark
 TEST_SETS = ('clean', *FOLDER_SETS, 'imagenet_c')
 # As the released scripts evaluate (spec 12.1, 12.2): ImageNet-A at 384 (STL's script: 224), averaged
-# weights for ImageNet-R alone. None is the config's own size.
+# weights for ImageNet-R. None is the config's own size, and the weights that all tools test: those in
+# state_dict, which are plain in a released file, and averaged in that of a training with EMAHook.
 SIZES: dict[str, int | None] = dict.fromkeys(TEST_SETS) | {'imagenet_a': 384}
-WEIGHTS = dict.fromkeys(TEST_SETS, 'model') | {'imagenet_r': 'ema'}
+WEIGHTS: dict[str, str | None] = dict.fromkeys(TEST_SETS) | {'imagenet_r': 'ema'}
 LARGEST = 4096  # pixels
 _OTHER_TASKS = ('mmseg', 'mmdet')
 
@@ -246,7 +247,7 @@ def _chosen(
     sizes: Mapping[str, int],
     weights: Mapping[str, str],
     clean: bool,
-) -> tuple[list[str], dict[str, int | None], dict[str, str]]:
+) -> tuple[list[str], dict[str, int | None], dict[str, str | None]]:
     """The test sets to be evaluated, in order, and the input size and weights of every set.
 
     Raises:
@@ -256,7 +257,7 @@ def _chosen(
     for name in {*folders, *pixels, *kinds}:
         if name not in TEST_SETS:
             raise InputError(f'the test set must be one of {", ".join(TEST_SETS)}, not {name!r}')
-    if set(kinds.values()) - {'ema', 'model'}:
+    if set(kinds.values()) - {None, 'ema', 'model'}:
         raise InputError("weights must be 'ema' or 'model'")
     scope = scope_of(cfg)
     if scope in _OTHER_TASKS:
@@ -286,8 +287,10 @@ def _try(sets: Sequence[_TestSet], model: nn.Module, checkpoint: str) -> None:
             refuse_cut_pictures(test_set.loader.dataset)
 
 
-def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple[object, str]:
-    """The averaged or plain weights as a checkpoint's content, and which they are."""
+def _weights(
+    content: object, kind: str | None, model: nn.Module, source: str
+) -> tuple[object, str]:
+    """The averaged, plain or usual weights as a checkpoint's content, and which they are."""
     if is_onnx(source):
         return content, 'exported'
     with about(source):

@@ -131,7 +131,7 @@ def convert(
 
 
 def classifier_state(
-    content: object, weights: str, model: nn.Module | None = None
+    content: object, weights: str | None, model: nn.Module | None = None
 ) -> tuple[dict[str, Tensor], str]:
     """The averaged or the plain weights of a classifier under mmpretrain's names.
 
@@ -139,7 +139,7 @@ def classifier_state(
         content: the loaded file: a training checkpoint of ours or of mmpretrain (with an EMAHook,
             ``state_dict`` holds the averaged weights and ``ema_state_dict`` the plain ones), a
             released file, or one with only one kind of weights.
-        weights: 'ema' or 'model'.
+        weights: 'ema', 'model', or None for those in ``state_dict``, which all tools test.
         model: the model to load; None for any classifier with a FAN backbone.
 
     Returns:
@@ -148,7 +148,7 @@ def classifier_state(
     Raises:
         InputError: there are no weights, or they are not those of a classifier.
     """
-    order = sorted(KINDS, key=weights.__ne__)
+    order = sorted(KINDS, key=weights.__ne__) if weights else ()
     tree = WeightTree(content)
     fan = model is None or isinstance(getattr(model, 'backbone', None), CheckpointedBackbone)
     if model is None or fan:

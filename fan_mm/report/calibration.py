@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fan_mm.report.labels import arrow, corruption_label, interval, number
-from fan_mm.report.robustness_table import RobustnessTable
+from fan_mm.report.labels import arrow, corruption_label, number, with_interval
+from fan_mm.report.robustness_table import INCOMPLETE, RobustnessTable
 
 MEASURES = {  # name: digits printed
     'ECE': 2,
@@ -20,8 +20,13 @@ MEANINGS = {
     'NLL': 'mean of -log p of the true class, nats',
     'Brier': 'mean over samples of the sum over classes of (p - truth)², 0 to 2 (Brier 1950)',
 }
-PLAIN, SCALED = 'plain', 'scaled'
+PLAIN, SCALED = 'plain', 'scaled'  # variants: of the model's scores, and with a temperature
 OUTSIDE = '·'  # a cell that is not part of the benchmark
+
+
+def suffix(variant: str) -> str:
+    """Of what belongs to a variant: nothing, or '_scaled'."""
+    return '' if variant == PLAIN else f'_{variant}'
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,10 @@ class CalibrationTable:
             | {'metrics': {'ECE': self.value(cell['corruption'], cell['severity'], variant, 'ECE')}}
             for cell in results['cells']
         ]
-        rows = {name: {'mean': entry['value']} for name, entry in found['corruptions'].items()}
+        rows = {
+            name: {'mean': entry['value'], 'complete': not entry['missing']}
+            for name, entry in found['corruptions'].items()
+        }
         changed = {
             'metric': results['metric'] | {'name': 'ECE', 'unit': '%', 'higher_is_better': False},
             'cells': cells,
@@ -161,12 +169,12 @@ def calibration_of(table: RobustnessTable) -> CalibrationTable | None:
 
 def text_of(entry: Mapping, digits: int) -> str:
     """A number, 'incomplete' if cells are missing, a dash if it is not defined."""
-    return 'incomplete' if entry.get('missing') else number(entry['value'], digits)
+    return INCOMPLETE if entry.get('missing') else number(entry['value'], digits)
 
 
-def with_interval(entry: Mapping, digits: int) -> str:
+def entry_text(entry: Mapping, digits: int) -> str:
     """The same, and its interval, if there is one."""
-    return f'{text_of(entry, digits)} {interval(entry["interval"], digits)}'.strip()
+    return with_interval(text_of(entry, digits), entry['interval'], digits)
 
 
 def csv_columns(results: Mapping) -> dict[tuple[str, str], str]:
@@ -174,7 +182,7 @@ def csv_columns(results: Mapping) -> dict[tuple[str, str], str]:
     found = results.get('calibration') or {}
     variants = found.get('variants') or found.get('summary', ())
     return {
-        (variant, measure): measure + ('' if variant == PLAIN else f'_{variant}')
+        (variant, measure): measure + suffix(variant)
         for variant in variants
         for measure in MEASURES
     }
@@ -206,7 +214,7 @@ def calibration_lines(found: Mapping[str, Mapping]) -> list[str]:
                 clean, mean = (text_of(entry[name], digits) for name in ('clean', 'mean'))
                 parts.append(f'{measure} clean {clean}, mean {mean}')
             else:
-                parts.append(f'{measure} {with_interval(entry, digits)}')
+                parts.append(f'{measure} {entry_text(entry, digits)}')
         lines.append(('' if variant == PLAIN else 'with temperature: ') + '; '.join(parts))
     return lines
 
@@ -234,9 +242,11 @@ def ece_rows(
             value, state = table.value(name, severity), table.state(name, severity)
             words = OUTSIDE if state == 'outside' else state
             cells.append((words if value is None else number(value, MEASURES['ECE']), value))
-        mean = table.mean(name)
-        words = 'incomplete' if mean is None else number(mean, MEASURES['ECE'])
-        rows.append((corruption_label(name), [*cells, (words, mean)]))
+        row = table.row(name)
+        words = (
+            table.mean_text(row) if row['mean'] is None else number(row['mean'], MEASURES['ECE'])
+        )
+        rows.append((corruption_label(name), [*cells, (words, row['mean'])]))
     return rows
 
 

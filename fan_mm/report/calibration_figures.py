@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 
 from fan_mm.report import colours
 from fan_mm.report.calibration import (
-    PLAIN,
     Bins,
     CalibrationTable,
     bins_of,
     calibration_of,
+    suffix,
     text_of,
 )
 from fan_mm.report.figures import WIDTH, new_figure, severity_curves, style
@@ -53,16 +53,15 @@ def drawn(table: RobustnessTable) -> dict[str, Figure]:
         return {}
     figures = {}
     for variant in found.variants:
-        end = '' if variant == PLAIN else f'_{variant}'
-        figures[f'reliability{end}'] = reliability(found, variant)
-        figures[f'ece_curves{end}'] = severity_curves(found.ece(variant))
+        figures['reliability' + suffix(variant)] = reliability(found, variant)
+        figures['ece_curves' + suffix(variant)] = severity_curves(found.ece(variant))
     return figures
 
 
 def drawn_of_conditions(table: ShiftTable) -> dict[str, Figure]:
     """``reliability`` and, with a temperature, ``reliability_scaled`` of real conditions; none without."""
     return {
-        'reliability' + ('' if variant == PLAIN else f'_{variant}'): conditions(table, variant)
+        'reliability' + suffix(variant): conditions(table, variant)
         for variant in table.variants
         if any(row.kind == 'condition' for row in table.calibrated_rows(variant))
     }

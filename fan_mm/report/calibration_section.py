@@ -7,14 +7,14 @@ from matplotlib.figure import Figure
 from fan_mm.report import page
 from fan_mm.report.calibration import (
     OUTSIDE,
-    PLAIN,
     CalibrationTable,
     calibration_of,
     ece_rows,
-    with_interval,
+    entry_text,
+    suffix,
 )
 from fan_mm.report.figures import inline_svg
-from fan_mm.report.labels import arrow, number
+from fan_mm.report.labels import arrow, in_brackets, number
 from fan_mm.report.robustness_table import RobustnessTable
 
 
@@ -26,14 +26,14 @@ def calibration_section(table: RobustnessTable, figures: Mapping[str, Figure]) -
     rows = [
         page.head_cell(label, 'row')
         + ''.join(
-            page.cell(with_interval(entry, digits), 'absent' if entry['missing'] else '')
+            page.cell(entry_text(entry, digits), 'absent' if entry['missing'] else '')
             for entry in entries
         )
         for label, digits, entries in found.rows()
     ]
     head = [page.head_cell('measure', kind='left'), *map(page.head_cell, found.heads())]
-    level = f'In brackets {100 * table.level:.0f} % intervals. ' if table.level else ''
-    caption = f'{level}Means are over severities, then over corruptions, of {table.benchmark}.'
+    caption = f'Means are over severities, then over corruptions, of {table.benchmark}.'
+    caption += in_brackets(table.level)
     parts = [page.paragraph(found.about()), page.table(caption, head, [rows], 'lines')]
     for variant in found.variants:
         parts += _of_variant(found, variant, figures)
@@ -42,8 +42,7 @@ def calibration_section(table: RobustnessTable, figures: Mapping[str, Figure]) -
 
 def _of_variant(found: CalibrationTable, variant: str, figures: Mapping[str, Figure]) -> list[str]:
     scaled = found.scaled(variant)
-    end = '' if variant == PLAIN else f'_{variant}'
-    diagram, curves = f'reliability{end}', f'ece_curves{end}'
+    diagram, curves = 'reliability' + suffix(variant), 'ece_curves' + suffix(variant)
     what = f'Accuracy against confidence{scaled}, clean next to each group of corruptions'
     parts = [
         page.figure(

@@ -19,7 +19,8 @@ NEUTRALS = {
     'alarm': ('#b3261e', '#ff8a80'),
 }
 # Chosen by search: contrast of at least 4 with the paper, and far apart (CIELAB 20 or more) under
-# normal, deuteranopic, protanopic and tritanopic vision. Every series has its own marker as well.
+# normal, deuteranopic, protanopic and tritanopic vision. There is one more marker than colours, so that
+# a colour that is used again has another one.
 SERIES = {
     'series-1': ('#0e72ee', '#3590e6'),
     'series-2': ('#542a10', '#f2571c'),
@@ -28,7 +29,7 @@ SERIES = {
     'series-5': ('#897404', '#efca2c'),
     'series-6': ('#26313f', '#b9d6fc'),
 }
-MARKERS = 'osD^vP'
+MARKERS = 'osD^vPX'
 
 INK, QUIET, LINE, _, PAPER, ALARM = (light for light, _ in NEUTRALS.values())
 
@@ -39,8 +40,8 @@ def _ramp() -> matplotlib.colors.Colormap:
 
 
 def heat(share: float) -> str:
-    """Hex colour of a loss in [0, 1]: nearly white for nothing, deep purple for everything."""
-    return matplotlib.colors.to_hex(_ramp()(0.02 + 0.93 * share))
+    """Hex colour of a loss: nearly white for nothing (0, or a gain), deep purple for everything (1)."""
+    return matplotlib.colors.to_hex(_ramp()(0.02 + 0.93 * min(max(share, 0.0), 1.0)))
 
 
 def ink_on(colour: str) -> str:
@@ -54,7 +55,7 @@ def ink_on(colour: str) -> str:
 
 
 def series(index: int) -> tuple[str, str]:
-    """Colour on light paper and marker of the index-th line; both repeat after six."""
+    """Colour on light paper and marker of the index-th line; no pair of them comes twice in 42 lines."""
     return list(SERIES.values())[index % len(SERIES)][0], MARKERS[index % len(MARKERS)]
 
 

@@ -20,7 +20,7 @@ from fan_mm.evaluation.published import Publication, PublishedModel, publication
 from fan_mm.evaluation.results import CORRUPTIONS, protocol_of, read_results
 from fan_mm.evaluation.sweeping.truth import differing_settings, other_overlaps, unusual
 from fan_mm.few_names import few_and_more
-from fan_mm.report.calibration import MEASURES, PLAIN
+from fan_mm.report.calibration import MEASURES, PLAIN, SCALED, suffix
 from fan_mm.report.labels import (
     UNLIKE,
     benchmark_label,
@@ -54,7 +54,10 @@ DIFFERENCES = ('clean', 'mean', 'retention', 'worst', 'mCE', 'relative_mCE')
 PLACED = ('clean', 'mean', 'worst')
 # Of calibration: measures of cells, as `compare` names their differences.
 CALIBRATION = tuple(
-    f'{of}_{measure}{end}' for end in ('', '_scaled') for measure in MEASURES for of in PLACED[:2]
+    f'{of}_{measure}{suffix(variant)}'
+    for variant in (PLAIN, SCALED)
+    for measure in MEASURES
+    for of in PLACED[:2]
 )
 
 
@@ -335,7 +338,7 @@ def _own(table: RobustnessTable, first: RobustnessTable, comparable: bool) -> En
 def _calibration(table: RobustnessTable) -> dict[str, float | None]:
     summary = (table.results.get('calibration') or {}).get('summary') or {}
     return {
-        f'{of}_{measure}{"" if variant == PLAIN else f"_{variant}"}': found[of]['value']
+        f'{of}_{measure}{suffix(variant)}': found[of]['value']
         for variant, measures in summary.items()
         for measure, found in measures.items()
         for of in PLACED[:2]

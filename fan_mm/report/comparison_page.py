@@ -6,8 +6,9 @@ from html import escape
 from fan_mm.report import comparison_words as words
 from fan_mm.report import page
 from fan_mm.report.comparison import Comparison, Entry
-from fan_mm.report.labels import corruption_label, metric_label, task_label
+from fan_mm.report.labels import corruption_label, in_brackets, metric_label, task_label
 from fan_mm.report.scatter import plotted
+from fan_mm.report.score_table import score_page
 
 
 def comparison_page(comparison: Comparison, svgs: Mapping[str, str]) -> str:
@@ -28,10 +29,18 @@ def comparison_page(comparison: Comparison, svgs: Mapping[str, str]) -> str:
             else [],
         ),
         'corruptions': ('Corruptions', _corruptions_section(comparison)),
-        'others': (comparison.tables[0].others_title, _others_section(comparison)),
-        'calibration': ('Calibration', _calibration_section(comparison)),
-        'differences': ('Differences', _differences_section(comparison)),
-        'sources': ('Sources of the published rows', _sources_section(printed)),
+        **{t.key: (t.title, [_further(t)]) for t in words.further_tables(comparison)},
+        'differences': (
+            'Differences',
+            [
+                page.text_table(
+                    words.difference_text(comparison),
+                    words.DIFFERENCE_HEAD,
+                    [words.difference_row(comparison, d) for d in comparison.differences],
+                )
+            ],
+        ),
+        'sources': ('Sources of the published rows', [_sources(printed)]),
         'provenance': (
             'Provenance',
             [page.facts(t.name, ('what', 'value'), t.provenance()) for t in comparison.tables],
@@ -53,12 +62,8 @@ def _summary_section(comparison: Comparison) -> list[str]:
         )
         for e in comparison.entries
     ]
-    level = (
-        f' In brackets the {100 * comparison.level:.0f} % bootstrap interval.'
-        if comparison.level
-        else ''
-    )
-    caption = f'Corrupted mean: mean {metric_label(comparison.metric)} over {comparison.benchmark}.{level}'
+    caption = f'Corrupted mean: mean {metric_label(comparison.metric)} over {comparison.benchmark}.'
+    caption += in_brackets(comparison.level)
     places = ''.join(f'<li>{escape(place)}</li>' for place in words.places(comparison))
     return [
         page.table(caption, head, [rows], 'lines'),
@@ -76,71 +81,30 @@ def _scatter_section(comparison: Comparison, svg: str) -> list[str]:
 
 
 def _corruptions_section(comparison: Comparison) -> list[str]:
-    top = max(
-        [v for e in comparison.entries for v in (e.clean, *e.corruptions.values()) if v], default=1
-    )
+    top = words.top_score(comparison)
     unit = ' %' if comparison.unit_label else ''
-    head = [page.head_cell('model')]
-    head += [page.turned_head_cell(corruption_label(c)) for c in comparison.corruptions]
-    rows = []
-    for entry in words.with_corruptions(comparison):
-        ranks = comparison.ranks.get(entry.name, {})
-        cells = ''
-        for corruption in comparison.corruptions:
-            value = entry.corruptions.get(corruption)
-            share = None if value is None else min(max(1 - value / top, 0), 1)
-            kind = 'mean' if entry.name in words.best(comparison, corruption) else ''
-            rank = f'({ranks[corruption]})' if corruption in ranks else ''
-            text = words.corruption_text(comparison, entry, corruption)
-            cells += page.cell(text, kind, share=share, below=rank)
-        rows.append(
-            page.row(
-                page.head_cell(words.labelled(entry), 'row') + cells,
-                'published' if entry.published else '',
-            )
-        )
+    head = ['model', *map(corruption_label, comparison.corruptions)]
     caption = (
         f'Mean {metric_label(comparison.metric)} over severities of {comparison.benchmark}; in '
         'parentheses the rank among the comparable models, the best in bold. A dash: not evaluated, '
         'incomplete, or published under a doubtful heading.'
     )
     return [
-        page.table(caption, head, [rows], 'heat classes'),
+        score_page(caption, head, words.score_lines(comparison)),
         page.ramp(f'{top:.{comparison.digits}f}{unit}', f'0{unit}'),
     ]
 
 
-def _others_section(comparison: Comparison) -> list[str]:
-    columns = words.other_columns(comparison)
-    if not columns:
-        return []
-    rows = words.columnwise(columns, words.with_others(comparison))
-    return [page.text_table(words.others_caption(comparison), ['model', *columns], rows)]
+def _further(table: words.Further) -> str:
+    rows = words.columnwise(table.columns, table.entries)
+    caption, head = table.caption + table.intervals, ['model', *table.columns]
+    return page.text_table(caption, head, rows, turned=len(head) > 8)
 
 
-def _calibration_section(comparison: Comparison) -> list[str]:
-    columns = words.calibration_columns(comparison)
-    if not columns:
-        return []
-    rows = words.columnwise(columns, words.calibrated(comparison))
-    caption = words.calibration_caption(comparison)
-    return [page.text_table(caption, ['model', *columns], rows, turned=True)]
-
-
-def _differences_section(comparison: Comparison) -> list[str]:
-    if not comparison.differences:
-        return []
-    rows = [words.difference_row(comparison, d) for d in comparison.differences]
-    return [page.text_table(words.difference_text(comparison), words.DIFFERENCE_HEAD, rows)]
-
-
-def _sources_section(entries: Sequence[Entry]) -> list[str]:
-    if not entries:
-        return []
+def _sources(entries: Sequence[Entry]) -> str:
     pairs = {e.name: ' '.join([f'{"; ".join(e.published)}.', *e.notes]) for e in entries}
-    return [
-        page.facts('Where each row was published, and inconsistencies.', ('model', 'source'), pairs)
-    ]
+    caption = 'Where each row was published, and inconsistencies.'
+    return page.facts(caption, ('model', 'source'), pairs)
 
 
 def _not_plotted(comparison: Comparison) -> str:

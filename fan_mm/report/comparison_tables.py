@@ -1,11 +1,12 @@
 """A comparison as Markdown and LaTeX."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from fan_mm.report import comparison_words as words
 from fan_mm.report.comparison import Comparison, Entry
 from fan_mm.report.labels import corruption_label, metric_label, number, task_label
-from fan_mm.report.latex import NEEDS, group_heads, latex, latex_row, latex_table, turned
+from fan_mm.report.latex import NEEDS, bare, group_heads, latex, latex_row, latex_table, turned
+from fan_mm.report.score_table import score_latex, score_markdown
 from fan_mm.report.tables import markdown_table
 
 
@@ -22,22 +23,15 @@ def comparison_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
         '\n'.join(f'- {place}' for place in words.places(comparison)),
         '## Corruptions',
         'Mean over severities, and the rank in parentheses.',
-        markdown_table(
+        score_markdown(
             ['model', *map(corruption_label, comparison.corruptions)],
-            [
-                [words.labelled(e), *_ranked_cells(comparison, e)]
-                for e in words.with_corruptions(comparison)
-            ],
+            words.score_lines(comparison),
         ),
     ]
-    if columns := words.other_columns(comparison):
-        rows = words.columnwise(columns, words.with_others(comparison))
-        parts += [f'## {comparison.tables[0].others_title}', words.others_caption(comparison)]
-        parts.append(markdown_table(['model', *columns], rows))
-    if columns := words.calibration_columns(comparison):
-        rows = words.columnwise(columns, words.calibrated(comparison))
-        parts += ['## Calibration', words.calibration_caption(comparison)]
-        parts.append(markdown_table(['model', *columns], rows))
+    for table in words.further_tables(comparison):
+        rows = words.columnwise(table.columns, table.entries)
+        parts += [f'## {table.title}', table.caption + table.intervals]
+        parts.append(markdown_table(['model', *table.columns], rows))
     if comparison.differences:
         parts += ['## Differences', words.difference_text(comparison)]
         parts.append(
@@ -52,17 +46,6 @@ def comparison_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
     return '\n\n'.join(part for part in parts if part) + '\n'
 
 
-def _ranked_cells(comparison: Comparison, entry: Entry) -> list[str]:
-    ranks = comparison.ranks.get(entry.name, {})
-    cells = []
-    for corruption in comparison.corruptions:
-        text = words.corruption_text(comparison, entry, corruption)
-        if corruption in ranks:
-            text = f'{text} ({ranks[corruption]})'
-        cells.append(f'**{text}**' if entry.name in words.best(comparison, corruption) else text)
-    return cells
-
-
 def _sources_markdown(entries: Sequence[Entry]) -> str:
     return '\n'.join(
         f'- {e.name}: {"; ".join(e.published)}.' + ''.join(f' {note}' for note in e.notes)
@@ -72,16 +55,9 @@ def _sources_markdown(entries: Sequence[Entry]) -> str:
 
 def comparison_latex(comparison: Comparison) -> str:
     """One ``table*`` as papers print it, and one of other scores and of calibration where any result has them."""
-    tables = [_latex_scores(comparison)]
-    if columns := words.other_columns(comparison, bare=True):
-        caption = latex(
-            f'{words.title(comparison)}: mean over {comparison.benchmark}{comparison.unit_label}.'
-        )
-        tables.append(_latex_columnwise(columns, words.with_others(comparison), caption))
-    if columns := words.calibration_columns(comparison):
-        caption = latex(f'{words.title(comparison)}: {words.calibration_caption(comparison)}')
-        tables.append(_latex_columnwise(columns, words.calibrated(comparison), caption))
-    return '\n'.join([NEEDS, *tables, ''])
+    title, tables = words.title(comparison), words.further_tables(comparison)
+    further = [_latex_further(table, latex(f'{title}: {table.caption}')) for table in tables]
+    return '\n'.join([NEEDS, _latex_scores(comparison), *further, ''])
 
 
 def _latex_scores(comparison: Comparison) -> str:
@@ -114,15 +90,13 @@ def _latex_scores(comparison: Comparison) -> str:
     return latex_table(width, lines, caption)
 
 
-def _latex_columnwise(
-    columns: Mapping[str, Callable[[Entry], str]], entries: Sequence[Entry], caption: str
-) -> str:
+def _latex_further(table: words.Further, caption: str) -> str:
     """Models downwards, columns across."""
-    lines = [latex_row(['model', *map(turned, columns)]), '\\midrule']
-    lines += [
-        latex_row([latex(e.name), *(latex(text(e)) for text in columns.values())]) for e in entries
-    ]
-    return latex_table(1 + len(columns), lines, caption)
+    lines = [latex_row(['model', *map(turned, table.columns)]), '\\midrule']
+    for e in table.entries:
+        texts = (latex(bare(text(e))) for text in table.columns.values())
+        lines.append(latex_row([latex(e.name), *texts]))
+    return latex_table(1 + len(table.columns), lines, caption)
 
 
 def _latex_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
@@ -140,8 +114,4 @@ def _latex_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
 
 def _latex_row(comparison: Comparison, entry: Entry) -> str:
     cells = [latex(text(entry)) for text in _latex_columns(comparison).values()]
-    for corruption in comparison.corruptions:
-        text = latex(words.corruption_text(comparison, entry, corruption))
-        best = entry.name in words.best(comparison, corruption)
-        cells.append(f'\\textbf{{{text}}}' if best else text)
-    return latex_row([latex(entry.name), *cells])
+    return latex_row([latex(entry.name), *cells, *score_latex(words.scores(comparison, entry))])

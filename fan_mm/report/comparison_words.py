@@ -2,10 +2,21 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from fan_mm.report.calibration import calibration_digits, calibration_label
 from fan_mm.report.comparison import CALIBRATION, Comparison, Difference, Entry
-from fan_mm.report.labels import UNLIKE, arrow, interval, metric_label, number, signed
+from fan_mm.report.labels import (
+    UNLIKE,
+    arrow,
+    in_brackets,
+    interval,
+    metric_label,
+    number,
+    signed,
+    with_interval,
+)
+from fan_mm.report.score_table import Line, Score
 from fan_mm.report.shift_comparison import ShiftDifference
 
 
@@ -19,10 +30,10 @@ def summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]
     digits = comparison.digits
     columns: dict[str, Callable[[Entry], str]] = {
         f'clean {metric_label(comparison.metric)} ↑': lambda e: number(e.clean, digits),
-        'corrupted mean ↑': lambda e: _with_interval(
+        'corrupted mean ↑': lambda e: with_interval(
             marked_mean(e, 'mean', e.mean, digits), e.mean_interval
         ),
-        'retention ↑': lambda e: _with_interval(
+        'retention ↑': lambda e: with_interval(
             marked_mean(e, 'mean', e.retention), e.retention_interval
         ),
     }
@@ -64,15 +75,15 @@ def calibration_columns(
     }
 
 
-def other_columns(comparison: Comparison, bare: bool = False) -> dict[str, Callable[[Entry], str]]:
-    """The same of the means of other scores; ``bare`` without their intervals."""
+def other_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
+    """The same of the means of other scores."""
     others = [item for entry in comparison.entries for item in entry.others.items()]
     names = dict.fromkeys(name for name, found in others if found.value is not None)
 
     def text(entry: Entry, name: str) -> str:
         found = entry.others.get(name)
         value = marked_mean(entry, 'mean', found.value if found else None, comparison.digits)
-        return value if found is None or bare else _with_interval(value, found.interval)
+        return value if found is None else with_interval(value, found.interval)
 
     return {f'{metric_label(name)} ↑': functools.partial(text, name=name) for name in names}
 
@@ -84,32 +95,52 @@ def columnwise(
     return [[labelled(e), *(text(e) for text in columns.values())] for e in entries]
 
 
-def with_others(comparison: Comparison) -> list[Entry]:
-    """The entries that have other scores."""
-    return [entry for entry in comparison.entries if entry.others]
+class Further(NamedTuple):
+    """A table beside that of the scores.
+
+    Attributes:
+        key: of its section.
+        title: of it.
+        caption: what its numbers are.
+        intervals: a sentence on what stands in brackets, ' ' before it; '' without brackets.
+        columns: heading -> text of an entry.
+        entries: those that have any of the numbers.
+    """
+
+    key: str
+    title: str
+    caption: str
+    intervals: str
+    columns: dict[str, Callable[[Entry], str]]
+    entries: list[Entry]
 
 
-def others_caption(comparison: Comparison) -> str:
-    """Below the table of other scores."""
-    level = f'{100 * comparison.level:.0f} % ' if comparison.level else ''
+def further_tables(comparison: Comparison) -> list[Further]:
+    """Other scores, and calibration, where any entry has them."""
     unit = ', per cent' if comparison.unit_label else ''
-    return f'Mean over {comparison.benchmark}{unit}; in brackets {level}bootstrap intervals.'
-
-
-def calibrated(comparison: Comparison) -> list[Entry]:
-    """The entries that have calibration."""
-    return [entry for entry in comparison.entries if entry.calibration]
+    others = Further(
+        'others',
+        comparison.tables[0].others_title,
+        f'Mean over {comparison.benchmark}{unit}.',
+        in_brackets(comparison.level),
+        other_columns(comparison),
+        [entry for entry in comparison.entries if entry.others],
+    )
+    calibration = Further(
+        'calibration',
+        'Calibration',
+        f'Calibration on clean images, and the mean over {comparison.benchmark}: ECE in per cent, NLL in '
+        'nats, Brier score from 0 to 2; lower is better.',
+        '',
+        calibration_columns(comparison),
+        [entry for entry in comparison.entries if entry.calibration],
+    )
+    return [table for table in (others, calibration) if table.columns]
 
 
 def marked_mean(entry: Entry, of: str, value: float | None, digits: int = 1) -> str:
     """A mean of an entry, marked if it is over other cells than the first result's."""
     return number(value, digits) + (UNLIKE if value is not None and of in entry.unlike else '')
-
-
-def corruption_text(comparison: Comparison, entry: Entry, corruption: str) -> str:
-    """An entry's mean over the severities of a corruption."""
-    value = entry.corruptions.get(corruption)
-    return marked_mean(entry, corruption, value, comparison.digits)
 
 
 def places(comparison: Comparison) -> list[str]:
@@ -127,10 +158,6 @@ def places(comparison: Comparison) -> list[str]:
         + '.'
         for name, found in comparison.places.items()
     ]
-
-
-def _with_interval(text: str, bounds: tuple[float, float] | None) -> str:
-    return f'{text} {interval(bounds)}'.strip()
 
 
 def difference_row(comparison: Comparison, difference: Difference) -> list[str]:
@@ -174,23 +201,35 @@ def difference_text(comparison: Comparison) -> str:
     )
 
 
-def calibration_caption(comparison: Comparison) -> str:
-    """Below the table of calibration."""
-    return (
-        f'Calibration on clean images, and the mean over {comparison.benchmark}: ECE in per cent, NLL in '
-        'nats, Brier score from 0 to 2; lower is better.'
-    )
-
-
 def with_corruptions(comparison: Comparison) -> list[Entry]:
     """The entries that have a value for any corruption."""
     wanted = comparison.corruptions
     return [e for e in comparison.entries if any(e.corruptions.get(c) is not None for c in wanted)]
 
 
-def best(comparison: Comparison, corruption: str) -> set[str]:
-    """Names of the models that rank first under a corruption."""
-    return {name for name, ranks in comparison.ranks.items() if ranks.get(corruption) == 1}
+def top_score(comparison: Comparison) -> float:
+    """The highest score of all, at which the colours of losses begin."""
+    entries = comparison.entries
+    return max([v for e in entries for v in (e.clean, *e.corruptions.values()) if v], default=1)
+
+
+def scores(comparison: Comparison, entry: Entry) -> list[Score]:
+    """An entry's mean over the severities of each corruption, and its ranks."""
+    ranks, top, found = comparison.ranks.get(entry.name, {}), top_score(comparison), []
+    for corruption in comparison.corruptions:
+        value, rank = entry.corruptions.get(corruption), ranks.get(corruption)
+        text = marked_mean(entry, corruption, value, comparison.digits)
+        share = None if value is None else 1 - value / top
+        found.append(Score(text, f'({rank})' if rank else '', rank == 1, share))
+    return found
+
+
+def score_lines(comparison: Comparison) -> list[Line]:
+    """The scores of the entries that have any."""
+    return [
+        Line(labelled(e), scores(comparison, e), bool(e.published))
+        for e in with_corruptions(comparison)
+    ]
 
 
 def labelled(entry: Entry) -> str:

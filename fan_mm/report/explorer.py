@@ -45,6 +45,8 @@ def explorer(results: Mapping[str, Any], work_dir: Path) -> list[str]:
     if not samples:
         return []
     kept = {name for sample in samples for name in sample['cells']}
+    levels = {s for sample in samples for of in sample['cells'].values() for s in of}
+    first = min(sorted(levels), key=lambda severity: abs(severity - 3))
     data = {
         'samples': samples,
         'scores': _scores(results),
@@ -53,13 +55,13 @@ def explorer(results: Mapping[str, Any], work_dir: Path) -> list[str]:
     }
     note = f' {left_out} more do not fit here; they are in the gallery.' if left_out else ''
     script = resources.files('fan_mm.report').joinpath('explorer.js').read_text('utf-8')
-    content = json.dumps(data, separators=(',', ':')).replace('</', '<\\/')
+    content = json.dumps(data, separators=(',', ':')).replace('<', '\\u003c')
     return [
         '<div class="controls">',
-        _select('picture', 'Picture', {i: with_word(s['key']) for i, s in enumerate(samples)}),
+        _select('picture', 'Image', {i: with_word(s['key']) for i, s in enumerate(samples)}),
         _corruptions(results['benchmark'], kept),
-        '<label>Severity (0: clean) <input type="range" name="severity" min="0" max="5" value="3" '
-        'list="severities"></label><datalist id="severities">'
+        '<label>Severity (0: clean) <input type="range" name="severity" min="0" max="5" '
+        f'value="{first}" list="severities"></label><datalist id="severities">'
         + ''.join(f'<option value="{i}" label="{i}"></option>' for i in range(6))
         + '</datalist>',
         f'</div><p><output></output>{escape(note)}</p>',

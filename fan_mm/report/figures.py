@@ -8,7 +8,7 @@ tones become CSS variables and its text takes the page's font.
 import io
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from html import escape
 from pathlib import Path
@@ -19,14 +19,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation
 
 from fan_mm.fileio import write_whole
 from fan_mm.report import colours
 from fan_mm.report.fonts import drawable_figure, letters_of_the_page
-from fan_mm.report.labels import DASH, UNLIKE, arrow, corruption_label, number, wrapped
-from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
+from fan_mm.report.labels import UNLIKE, arrow, corruption_label, number, wrapped
+from fan_mm.report.robustness_table import HOLD_OUTS, INCOMPLETE, RobustnessTable
 
 WIDTH = 7.0  # inches, a text width of most papers
 DPI = 200
@@ -57,6 +58,7 @@ def style() -> AbstractContextManager:
             'grid.color': colours.LINE,
             'grid.linewidth': 0.6,
             'text.color': colours.INK,
+            'text.parse_math': False,  # a name may have dollar signs
             'xtick.color': colours.QUIET,
             'ytick.color': colours.QUIET,
             'xtick.major.size': 0,
@@ -77,37 +79,41 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def legend_of_models(figure: Figure, axes: Axes, above: bool) -> None:
+def legend_of_models(figure: Figure, models: Iterable[str], above: bool) -> None:
     """A legend outside the axes, in as few lines as the names allow.
 
     Args:
         figure: that the legend belongs to.
-        axes: whose labelled lines are the models.
-        above: it stands at their upper right; else below their middle.
+        models: names, each drawn as `colours.series` says for its place.
+        above: it stands at the upper right; else below the middle.
     """
-    handles, labels = axes.get_legend_handles_labels()
-    names = [wrapped(label, _LEGEND_NAME) for label in labels]
+    names = [wrapped(model, _LEGEND_NAME) for model in models]
+    looks = map(colours.series, range(len(names)))
+    handles = [Line2D([], [], color=colour, marker=marker) for colour, marker in looks]
     longest = max(len(line) for name in names for line in name.split('\n'))
     columns = max(1, min(4, len(names), _LEGEND // (longest + 6)))
     place: Any = 'outside upper right' if above else 'outside lower center'
     figure.legend(handles, names, loc=place, ncols=columns, frameon=False)
 
 
-def save(figure: Figure, stem: Path, title: str | None = None) -> None:
-    """Write ``stem.png`` (200 dpi) and ``stem.pdf``, the same bytes for the same figure.
+def save(figure: Figure, stem: Path, title: str | None = None) -> list[Path]:
+    """Write ``stem.png`` (200 dpi) and ``stem.pdf``, the same bytes for the same figure; returns their paths.
 
     Args:
         figure: what one of the functions below returned.
         stem: path without the suffix.
         title: among the files' own data: the name of the protocol that its numbers are of.
     """
+    files = []
     with style(), drawable_figure(figure):
         for suffix, left_out in (('.png', 'Software'), ('.pdf', 'CreationDate')):
             # not into the file itself: matplotlib's own writers do not end well on a full disk
             content = io.BytesIO()
             metadata = {left_out: None, 'Title': title}
             figure.savefig(content, format=suffix[1:], dpi=DPI, metadata=metadata)
-            write_whole(stem.with_suffix(suffix), content.getvalue())
+            files.append(stem.with_suffix(suffix))
+            write_whole(files[-1], content.getvalue())
+    return files
 
 
 def inline_svg(figure: Figure, key: str, description: str) -> str:
@@ -164,9 +170,11 @@ def heat_map(table: RobustnessTable) -> Figure:
                 axes.text(-0.15, y + 0.5, corruption_label(name), va='center', ha='right')
                 for x, severity in zip(columns, severities, strict=False):
                     _heat_cell(axes, x, y, table, name, severity)
-                mean, kept = table.mean(name), table.retention(name)
-                _filled_cell(axes, columns[-2], y, table.text(mean), table.lost_share(mean))
-                axes.text(columns[-1] + 0.5, y + 0.5, number(kept), ha='center', va='center')
+                text, share = table.mean_text(table.row(name)), table.lost_share(table.mean(name))
+                draw_mean = _alarming_cell if text == INCOMPLETE else _filled_cell
+                draw_mean(axes, columns[-2], y, text, share)
+                kept = number(table.retention(name))
+                axes.text(columns[-1] + 0.5, y + 0.5, kept, ha='center', va='center')
                 y += 1
             y += 0.45
         axes.set_xlim(-4.2, columns[-1] + 1.3)
@@ -183,8 +191,8 @@ def severity_curves(table: RobustnessTable) -> Figure:
     columns = min(len(groups), 3 if len(groups) == 3 else 2)
     rows = -(-len(groups) // columns)
     with style():
-        width = WIDTH if columns > 1 else WIDTH * 0.6
-        figure = new_figure(width, 2.15 * rows + 0.1)
+        height = 2.15 * rows + 0.1
+        figure = new_figure(WIDTH if columns > 1 else WIDTH * 0.6, height)
         panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
         values = [
             v
@@ -206,6 +214,7 @@ def severity_curves(table: RobustnessTable) -> Figure:
         for axes in panels[: len(groups)][-columns:]:
             axes.set_xlabel('severity')
         what = f'{table.metric_label}{table.unit_label} on {table.benchmark}'
+        what = textwrap.fill(what, round(15 * height))
         figure.supylabel(what, fontsize=7.5, color=colours.QUIET)
     return figure
 
@@ -248,28 +257,26 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
             axes.spines['left'].set_color(colours.LINE)
             axes.spines['bottom'].set_bounds(0, top)
         first = tables[0]
-        what = f'{first.metric_label}{first.unit_label} on {first.benchmark}, mean under the group (retention)'
-        what = textwrap.fill(f'{what}; line: clean images', 84 if len(panels) == 1 else 118)
-        what += (
-            f'\n{UNLIKE} over other corruptions or severities than {tables[0].name}'
-            if marked
-            else ''
-        )
+        what = f'{first.metric_label}{first.unit_label} on {first.benchmark}'
+        lines = [f'{what}, mean under the group (retention); line: clean images']
+        lines += [f'{UNLIKE} over other corruptions or severities than {first.name}'] * marked
+        letters = 84 if len(panels) == 1 else 118
+        what = '\n'.join(textwrap.fill(line, letters) for line in lines)
         figure.supxlabel(what, fontsize=7.5, color=colours.QUIET)
     return figure
 
 
 def _bar(axes: Axes, y: float, table: RobustnessTable, group: str, top: float, mark: str) -> None:
     entry, clean = table.group(group), table.clean
-    if entry['mean'] is None and entry['complete']:
-        axes.text(0.02 * top, y, DASH, va='center', color=colours.QUIET)
-    elif entry['mean'] is None:
-        axes.text(0.02 * top, y, 'incomplete', va='center', color=colours.ALARM)
+    text = table.mean_text(entry)
+    if entry['mean'] is None:
+        colour = colours.ALARM if text == INCOMPLETE else colours.QUIET
+        axes.text(0.02 * top, y, text, va='center', color=colour)
     else:
         colour, _ = colours.series(0)
         axes.barh(y, entry['mean'], height=0.56, color=colour)
         kept = '' if entry['retention'] is None else f' ({entry["retention"]:.0f} %)'
-        axes.text(1.04 * top, y, table.text(entry['mean']) + mark + kept, va='center')
+        axes.text(1.04 * top, y, text + mark + kept, va='center')
     if clean is not None:
         axes.plot([clean, clean], [y - 0.38, y + 0.38], color=colours.INK, linewidth=1.2)
 
@@ -295,32 +302,28 @@ def _heat_cell(
     if state == 'outside':
         axes.text(x + 0.5, y + 0.5, '·', ha='center', va='center', color=colours.QUIET)
         return
-    axes.add_patch(
-        Rectangle(
-            (x + 0.06, y + 0.06), 0.88, 0.88, fill=False, edgecolor=colours.ALARM, linewidth=0.8
-        )
-    )
-    axes.text(x + 0.5, y + 0.5, state, ha='center', va='center', color=colours.ALARM, fontsize=5.5)
+    _alarming_cell(axes, x, y, state)
+
+
+def _alarming_cell(axes: Axes, x: float, y: float, text: str, _: float | None = None) -> None:
+    corner = (x + 0.06, y + 0.06)
+    frame = Rectangle(corner, 0.88, 0.88, fill=False, edgecolor=colours.ALARM, linewidth=0.8)
+    axes.add_patch(frame)
+    axes.text(x + 0.5, y + 0.5, text, ha='center', va='center', color=colours.ALARM, fontsize=5.5)
 
 
 def _filled_cell(
     axes: Axes, x: float, y: float, text: str, share: float | None, counts: bool = True
 ) -> None:
-    if share is None:
-        axes.text(x + 0.5, y + 0.5, text, ha='center', va='center', color=colours.ALARM)
-        return
-    fill = colours.heat(share)
-    axes.add_patch(Rectangle((x, y), 1, 1, facecolor=fill, edgecolor=colours.PAPER, linewidth=1.2))
+    """A number on the colour of its loss; on none without a clean score."""
+    ink = colours.INK
+    if share is not None:
+        fill = colours.heat(share)
+        ink = colours.ink_on(fill)
+        plate = Rectangle((x, y), 1, 1, facecolor=fill, edgecolor=colours.PAPER, linewidth=1.2)
+        axes.add_patch(plate)
     face = 'normal' if counts else 'italic'
-    axes.text(
-        x + 0.5,
-        y + 0.5,
-        text,
-        ha='center',
-        va='center',
-        color=colours.ink_on(fill),
-        style=face,
-    )
+    axes.text(x + 0.5, y + 0.5, text, ha='center', va='center', color=ink, style=face)
 
 
 def _curve_panel(axes: Axes, table: RobustnessTable, names: Sequence[str]) -> None:

@@ -14,10 +14,9 @@ from fan_mm.report.calibration import MEANINGS
 from fan_mm.report.calibration_section import calibration_section
 from fan_mm.report.explorer import explorer
 from fan_mm.report.figures import inline_svg
-from fan_mm.report.findings import findings_notice
+from fan_mm.report.findings import notices
 from fan_mm.report.labels import (
     arrow,
-    cells_label,
     corruption_in_sentence,
     corruption_label,
     interval,
@@ -25,7 +24,7 @@ from fan_mm.report.labels import (
     number,
     task_label,
 )
-from fan_mm.report.robustness_table import ClassLosses, Measure, RobustnessTable
+from fan_mm.report.robustness_table import INCOMPLETE, ClassLosses, Measure, RobustnessTable
 from fan_mm.report.shift_table import ShiftTable
 
 _CLEAN_ROLES = {
@@ -59,29 +58,8 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
     }
     about = f'Robustness of {task_label(results["task"])} on {table.benchmark}: {table.images}.'
     about += '' if table.in_per_cent else f' {table.unit_told}'
-    above = [incomplete_notice(table), findings_notice(results), headline(table)]
+    above = [*(notice.html() for notice in notices(table)), headline(table)]
     return page.page(f'{table.name}: {table.benchmark}', table.name, about, above, sections)
-
-
-def incomplete_notice(table: RobustnessTable) -> str:
-    """What is missing, why, and what that does to the numbers; nothing if all is there."""
-    lines = []
-    for state, words in (('missing', 'Not evaluated'), ('undefined', 'No metric')):
-        if cells := table.absent(state):
-            text = escape(cells_label(cells))
-            lines.append(f'<strong>{words}:</strong> {text}')
-    for name, severity in table.absent('failed'):
-        what = cells_label([(name, severity)])
-        lines.append(
-            f'<strong>Failed:</strong> {escape(what)}: '
-            f'<code>{escape(table.error(name, severity) or "no message")}</code>'
-        )
-    return page.alarm(
-        'Incomplete',
-        'Some cells have no result. Every mean that needs one of them is left out below; '
-        'no mean is taken over the rest.',
-        lines,
-    )
 
 
 def headline(table: RobustnessTable | ShiftTable) -> str:
@@ -145,17 +123,18 @@ def _cells_section(table: RobustnessTable) -> list[str]:
             rows.append(
                 page.head_cell(corruption_label(name), 'row')
                 + cells
-                + _mean_cells(table, table.mean(name), table.retention(name))
+                + _mean_cells(table, table.row(name), table.retention(name))
             )
         if group in table.groups:
             entry = table.group(group)
-            rows.append(_total(table, f'mean of {group}', entry['mean'], entry['retention']))
+            rows.append(_total(table, f'mean of {group}', entry, entry['retention']))
         rows[0] = page.head_cell(group.capitalize(), 'rowgroup', rows=len(rows)) + rows[0]
         bodies.append(rows)
     if table.results['benchmark']['groups']:
         mean, retention = table.measure('mean'), table.measure('retention')
         what = f'mean of {table.benchmark}'
-        last = _total(table, what, mean.value, retention.value)
+        entry = {'mean': mean.value, 'complete': not mean.missing}
+        last = _total(table, what, entry, retention.value)
         bodies.append([page.head_cell('All', 'rowgroup') + last])
     unit = ', in per cent' if table.in_per_cent else ''
     caption = (
@@ -168,18 +147,17 @@ def _cells_section(table: RobustnessTable) -> list[str]:
     ]
 
 
-def _total(table: RobustnessTable, text: str, mean: float | None, retention: float | None) -> str:
+def _total(table: RobustnessTable, text: str, entry: Mapping, retention: float | None) -> str:
     """A row for the mean of several corruptions, after its group's cell."""
     head = page.head_cell(text, 'row', 'total', columns=1 + len(table.severities))
-    return head + _mean_cells(table, mean, retention)
+    return head + _mean_cells(table, entry, retention)
 
 
-def _mean_cells(table: RobustnessTable, mean: float | None, retention: float | None) -> str:
-    if mean is None:
-        return page.cell('incomplete', 'absent') + page.cell(number(None))
-    return page.cell(table.text(mean), 'mean', share=table.lost_share(mean)) + page.cell(
-        number(retention)
-    )
+def _mean_cells(table: RobustnessTable, entry: Mapping, retention: float | None) -> str:
+    text = table.mean_text(entry)
+    kind = 'absent' if text == INCOMPLETE else 'mean'
+    mean = page.cell(text, kind, share=table.lost_share(entry['mean']))
+    return mean + page.cell(number(retention))
 
 
 def _cell(table: RobustnessTable, name: str, severity: int) -> str:
@@ -242,8 +220,7 @@ def classes_section(
     for name, clean, points in zip(losses.classes, losses.clean, losses.losses, strict=True):
         cells = page.cell(number(clean))
         for p in points:
-            known = np.isfinite(p)
-            cells += page.cell(number(p), share=min(max(p / top, 0), 1) if known else None)
+            cells += page.cell(number(p), share=p / top if np.isfinite(p) else None)
         rows.append(page.head_cell(name, 'row') + cells)
     caption = (
         f'Points of {metric_label(losses.metric)} lost, {difference}; {losses.shown}. '

@@ -128,6 +128,16 @@ def interval(bounds: tuple[float, float] | None, digits: int = 1) -> str:
     return '' if bounds is None else f'[{", ".join(number(b, digits) for b in bounds)}]'
 
 
+def with_interval(text: str, bounds: tuple[float, float] | None, digits: int = 1) -> str:
+    """A number's text and its interval, if there is one: '58.2 [57.1, 59.3]'."""
+    return f'{text} {interval(bounds, digits)}'.rstrip()
+
+
+def in_brackets(level: float | None) -> str:
+    """The sentence of a caption on intervals of a level, ' ' before it; nothing without."""
+    return f' In brackets {100 * level:.0f} % bootstrap intervals.' if level else ''
+
+
 def cells_label(cells: list[tuple[str, int]]) -> str:
     """'Snow 3, 4; Fog 1' for (corruption, severity) pairs in their order; 'Clean' for severity 0."""
     by_name: dict[str, list[str]] = {}

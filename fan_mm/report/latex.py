@@ -10,6 +10,7 @@ NEEDS = '% needs \\usepackage{booktabs,graphicx}'
 _NO_WIDER = '\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}{%'
 _SPECIAL = {
     **{c: f'\\{c}' for c in '&%$#_{}'},
+    **{'<': '\\textless{}', '>': '\\textgreater{}', '|': '\\textbar{}'},
     **{'\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}'},
     **{'↑': '$\\uparrow$', '↓': '$\\downarrow$', DASH: '--', MINUS: '$-$', UNLIKE: '$^\\dagger$'},
 }
@@ -19,6 +20,11 @@ def latex(text: str) -> str:
     """Text with LaTeX's special characters escaped, and its quotation marks."""
     text = re.sub(r'"([^"]*)"', r"``\1''", text)
     return re.sub('|'.join(map(re.escape, _SPECIAL)), lambda m: _SPECIAL[m[0]], text)
+
+
+def bare(text: str) -> str:
+    """A number without its interval, for which a paper's table has no room."""
+    return text.partition(' [')[0]
 
 
 def turned(text: str) -> str:

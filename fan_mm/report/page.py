@@ -33,9 +33,9 @@ def page(
         heading: of the page.
         lead: a line below it.
         above: what stands between the contents and the sections.
-        sections: key -> title and parts; those without parts are left out.
+        sections: key -> title and parts; those without any part that is not empty are left out.
     """
-    sections = {key: (name, parts) for key, (name, parts) in sections.items() if parts}
+    sections = {key: (name, parts) for key, (name, parts) in sections.items() if any(parts)}
     css = resources.files('fan_mm.report').joinpath('style.css').read_text('utf-8')
     body = [
         f'<header>\n<h1>{escape(heading)}</h1>\n<p class="lead">{escape(lead)}</p>',
@@ -98,7 +98,7 @@ def row(cells: str, kind: str = '') -> str:
 def cell(
     text: str, kind: str = '', *, share: float | None = None, title: str = '', below: str = ''
 ) -> str:
-    """A ``<td>``; ``share`` in [0, 1] colours it, ``title`` explains it on hover.
+    """A ``<td>``; ``share``, of 0 to 1, colours it, ``title`` explains it on hover.
 
     ``below`` is small print under the text.
     """
@@ -129,7 +129,9 @@ def table(
 
 
 def facts(caption: str, heads: tuple[str, str], pairs: Mapping[str, str]) -> str:
-    """A two-column table of names and texts."""
+    """A two-column table of names and texts; nothing without them."""
+    if not pairs:
+        return ''
     rows = [head_cell(k, 'row') + f'<td>{escape(v)}</td>' for k, v in pairs.items()]
     return table(caption, [head_cell(h) for h in heads], [rows], 'facts lines')
 
@@ -142,7 +144,7 @@ def figure(content: str, caption: str) -> str:
 def text_table(
     caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], turned: bool = False
 ) -> str:
-    """A table of texts, the first of each row as its heading.
+    """A table of texts, the first of each row as its heading; nothing without rows.
 
     Args:
         caption: below it.
@@ -150,6 +152,8 @@ def text_table(
         rows: as many texts each.
         turned: whether all heads but the first stand upright.
     """
+    if not (rows := list(rows)):
+        return ''
     first, *others = head
     heads = [head_cell(first), *map(turned_head_cell if turned else head_cell, others)]
     lines = [head_cell(name, 'row') + ''.join(map(cell, texts)) for name, *texts in rows]

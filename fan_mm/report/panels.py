@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from fan_mm.report.colours import INK, ink_on
 from fan_mm.report.fonts import TextFont
+from fan_mm.report.labels import wrapped
 
 _PAPER = '#ffffff'  # of images, whatever page they are on
 _GAP = 6
@@ -180,7 +181,7 @@ def room_for_legend(picture: np.ndarray, names: Sequence[str]) -> np.ndarray:
 
 
 def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
-    """Put images next to one another, a title above each.
+    """Put images next to one another, a title above each, in lines as wide as its image.
 
     Args:
         images: uint8 RGB ``(H, W, 3)``; all are scaled to the height of the first.
@@ -191,13 +192,25 @@ def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndar
     """
     height = images[0].shape[0]
     size = _text_size(images[0])
+    widths = [max(1, round(i.shape[1] * height / i.shape[0])) for i in images]
+    lines = [_lines(t, w - 4, size) for t, w in zip(titles, widths, strict=True)]
+    above = 5 + (size + 4) * max(map(len, lines))
     columns = []
-    for image, title in zip(images, titles, strict=True):
-        width = max(1, round(image.shape[1] * height / image.shape[0]))
+    for image, words, width in zip(images, lines, widths, strict=True):
         if image.shape[:2] != (height, width):
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        head = Image.new('RGB', (width, size + 9), _PAPER)
-        ImageDraw.Draw(head).text((2, 3), title, fill=INK, font=_font(size))
+        head = Image.new('RGB', (width, above), _PAPER)
+        draw = ImageDraw.Draw(head)
+        for place, line in enumerate(words):
+            draw.text((2, 3 + place * (size + 4)), line, fill=INK, font=_font(size))
         columns += [np.concatenate([np.asarray(head), image])]
-        columns += [np.full((height + size + 9, _GAP, 3), 255, np.uint8)]
+        columns += [np.full((height + above, _GAP, 3), 255, np.uint8)]
     return np.concatenate(columns[:-1], axis=1)
+
+
+def _lines(text: str, width: int, size: int) -> list[str]:
+    """Text in lines of so many pixels, of letters of a size."""
+    letters, length = max(1, len(text)), _font(size).getlength
+    while max(map(length, lines := wrapped(text, letters).split('\n'))) > width and letters > 1:
+        letters -= 1
+    return lines

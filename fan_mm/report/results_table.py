@@ -13,7 +13,12 @@ class ResultsTable:
     Args:
         results: the content of ``results.json``.
         name: of the model, in place of the one in the results.
+
+    Attributes:
+        parts: what results are made of, in a word.
     """
+
+    parts: str
 
     def __init__(self, results: dict, name: str | None = None) -> None:
         self.results = results
@@ -51,6 +56,10 @@ class ResultsTable:
     def digits(self) -> int:
         """Printed of a score: of a metric that is not known enough for shares of 1."""
         return 1 if self.in_per_cent else 3
+
+    def lacking(self) -> list[tuple[str, str, str]]:
+        """What has no result: of what kind, which, and the error if there was one."""
+        raise NotImplementedError
 
     def text(self, value: float | None) -> str:
         """A score as printed."""

@@ -5,17 +5,24 @@ show the same numbers. Nothing is measured: means, retention and intervals are r
 summary that `fan_mm.evaluation` wrote. A value that is not there is None, never a partial mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fan_mm.evaluation.class_names import short
 from fan_mm.evaluation.consistency import finite
-from fan_mm.report.labels import corruption_in_sentence, interval, named_scope, number
+from fan_mm.report.labels import (
+    cells_label,
+    corruption_in_sentence,
+    named_scope,
+    number,
+    with_interval,
+)
 from fan_mm.report.results_table import ResultsTable
 
 HOLD_OUTS = 'hold-outs'
+INCOMPLETE = 'incomplete'  # what stands in place of a number whose cells are missing
 MOST_CLASSES = 20  # rows of the per-class table; per_class.csv has all
 NO_INTERVAL = (
     'no per-image data are stored for them, or they are undefined in some resamples (no such objects, or a '
@@ -74,12 +81,12 @@ class Measure:
     @property
     def text(self) -> str:
         """The number, 'incomplete' if cells are missing, a dash if it is not defined."""
-        return 'incomplete' if self.missing else number(self.value, self.digits)
+        return INCOMPLETE if self.missing else number(self.value, self.digits)
 
     @property
     def with_interval(self) -> str:
         """The same, and the interval, if there is one."""
-        return f'{self.text} {interval(self.interval, self.digits)}'.strip()
+        return with_interval(self.text, self.interval, self.digits)
 
 
 @dataclass(frozen=True)
@@ -127,12 +134,12 @@ class ClassLosses:
         return 'the class that loses most first'
 
     def worst(self) -> list[tuple[str, str, float]]:
-        """The five largest losses as (class, corruption, points)."""
+        """The five largest losses as (class, corruption, points), without those that are printed as 0.0."""
         flat = [
             (name, corruption, float(points))
             for name, row in zip(self.classes, self.losses, strict=True)
             for corruption, points in zip(self.corruptions, row, strict=True)
-            if points > 0
+            if round(float(points), 1) > 0
         ]
         return sorted(flat, key=lambda item: -item[2])[:5]
 
@@ -148,6 +155,8 @@ class RobustnessTable(ResultsTable):
         corruptions: all of the rows.
         severities: all that the benchmark asks for or that were evaluated, ascending.
     """
+
+    parts = 'cells'
 
     def __init__(self, results: dict, name: str | None = None) -> None:
         super().__init__(results, name)
@@ -227,9 +236,19 @@ class RobustnessTable(ResultsTable):
         cell = self._cells.get((corruption, severity))
         return cell['error'] if cell else None
 
+    def row(self, corruption: str) -> dict:
+        """'mean' over its severities and 'complete' of a corruption."""
+        nothing = {'mean': None, 'complete': False}
+        return self.results['summary']['corruptions'].get(corruption, nothing)
+
     def mean(self, corruption: str) -> float | None:
         """A corruption's mean over its severities; None if one is missing."""
-        return self.results['summary']['corruptions'].get(corruption, {}).get('mean')
+        return self.row(corruption)['mean']
+
+    def mean_text(self, entry: Mapping) -> str:
+        """The mean of a row or group: 'incomplete' if cells are missing, a dash if it is not defined."""
+        missing = entry['mean'] is None and not entry['complete']
+        return INCOMPLETE if missing else self.text(entry['mean'])
 
     def retention(self, corruption: str) -> float | None:
         """A corruption's mean / clean, per cent."""
@@ -240,10 +259,8 @@ class RobustnessTable(ResultsTable):
         return None if value is None or not self.clean else 100 * value / self.clean
 
     def lost_share(self, value: float | None) -> float | None:
-        """Share of the clean metric that is gone, in [0, 1]; what the heat colours show."""
-        if value is None or not self.clean:
-            return None
-        return min(max(1 - value / self.clean, 0.0), 1.0)
+        """Share of the clean metric that is gone, below 0 of a gain; what the heat colours show."""
+        return None if value is None or not self.clean else 1 - value / self.clean
 
     def group(self, name: str) -> dict:
         """'mean', 'retention', 'complete' and 'missing' of a group; nothing of one that is not there."""
@@ -303,6 +320,19 @@ class RobustnessTable(ResultsTable):
         everywhere = [('clean', 0)]
         everywhere += [(c, s) for c in self.corruptions for s in self.severities]
         return [cell for cell in everywhere if self.state(*cell) == state]
+
+    def lacking(self) -> list[tuple[str, str, str]]:
+        """See `ResultsTable.lacking`; what did not fail is told together."""
+        kinds = {'missing': 'not evaluated', 'undefined': 'no metric'}
+        found = [
+            (kind, cells_label(cells), '')
+            for state, kind in kinds.items()
+            if (cells := self.absent(state))
+        ]
+        return found + [
+            ('failed', cells_label([cell]), self.error(*cell) or 'no message')
+            for cell in self.absent('failed')
+        ]
 
     def class_losses(self) -> ClassLosses | None:
         """Per-class losses under every corruption of the benchmark, or None without such data.

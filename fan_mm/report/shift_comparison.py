@@ -34,9 +34,7 @@ from fan_mm.evaluation.sweeping.truth import differing_settings, other_overlaps
 from fan_mm.report.calibration import calibration_digits, csv_columns
 from fan_mm.report.comparison import doubts, read_alike
 from fan_mm.report.labels import unique_names
-from fan_mm.report.shift_table import ShiftTable, condition_label
-
-_COMBINED = {POOLED: 'pooled', MEAN: 'mean of conditions'}
+from fan_mm.report.shift_table import COMBINED, ShiftTable, condition_label
 
 
 @dataclass(frozen=True)
@@ -49,12 +47,12 @@ class Column:
     @property
     def combined(self) -> bool:
         """Whether it is over several conditions."""
-        return self.condition in _COMBINED
+        return self.condition in COMBINED
 
     @property
     def label(self) -> str:
         """As a heading below the set's title."""
-        return _COMBINED.get(self.condition, condition_label(self.condition))
+        return COMBINED.get(self.condition, condition_label(self.condition))
 
 
 @dataclass(frozen=True)
@@ -231,7 +229,7 @@ def _columns(tables: Sequence[ShiftTable]) -> list[Column]:
             lines |= dict.fromkeys(Column(name, condition) for condition in entry['conditions'])
     for name, lines in found.items():
         if len(lines) > 1:
-            lines |= dict.fromkeys(Column(name, key) for key in _COMBINED)
+            lines |= dict.fromkeys(Column(name, key) for key in COMBINED)
     ordered = {name: found[name] for name in sorted(found, key=lambda n: n != 'clean')}
     return [column for lines in ordered.values() for column in lines]
 
@@ -306,7 +304,7 @@ def _notices(tables: Sequence[ShiftTable], unlike: Mapping[tuple[str, Column], s
                 f'{table.name} was measured on {", ".join(parts)}: not to be compared with numbers that are '
                 'published of the whole.'
             )
-        if lost := [what for what, _, _ in table.absent()]:
+        if lost := [what for _, what, _ in table.lacking()]:
             found.append(f'{table.name} is incomplete: no result in {", ".join(lost)}.')
     return found
 

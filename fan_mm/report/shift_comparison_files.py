@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from fan_mm.report.comparison_words import UNITS, difference_cells
 from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
 from fan_mm.report.latex import NEEDS, group_heads, latex, latex_row, latex_table, turned
 from fan_mm.report.robustness_table import RobustnessTable
+from fan_mm.report.score_table import Line, Score, score_latex, score_markdown, score_page
 from fan_mm.report.shift_comparison import (
     Column,
     ShiftComparison,
@@ -147,6 +148,12 @@ def _head(comparison: ShiftComparison, metric: str) -> str:
     return f'{metric_label(metric)} {arrow(True)}'
 
 
+def _heads(comparison: ShiftComparison, metric: str) -> list[str]:
+    """Of the columns of a table, the first that of the models."""
+    columns = _columns(comparison, metric)
+    return [_head(comparison, metric), *(_where(comparison, c) for c in columns)]
+
+
 def _digits(comparison: ShiftComparison, metric: str) -> int:
     return calibration_digits(metric) if metric in comparison.calibration else 1
 
@@ -159,32 +166,39 @@ def _is_best(comparison: ShiftComparison, metric: str, name: str, column: Column
     return metric in ranked and name in comparison.best(column, metric)
 
 
-def _rows(comparison: ShiftComparison, metric: str) -> list[tuple[str, list[str], bool]]:
-    """Name, texts and whether it is published, of every row of a table."""
+def _lines(comparison: ShiftComparison, metric: str) -> list[Line]:
+    """The rows of a table, published ones last."""
     columns, digits = _columns(comparison, metric), _digits(comparison, metric)
-    rows = []
-    for table in comparison.tables:
-        texts = []
-        for column in columns:
-            score = score_in(table, column, metric)
-            text = number(score['value'] if score else None, digits)
-            mark = '*' if (table.name, column) in comparison.unlike else ''
-            bounds = interval(score['interval'] if score else None, digits)
-            texts.append(f'{text}{mark} {bounds}'.strip())
-        rows.append((table.name, texts, False))
+    lower, none = metric in comparison.calibration, {'value': None, 'interval': None}
+    found = {
+        t.name: [score_in(t, column, metric) or none for column in columns]
+        for t in comparison.tables
+    }
+    top = max([s['value'] for scores in found.values() for s in scores if s['value']], default=1)
+
+    def score(name: str, column: Column, entry: Mapping) -> Score:
+        value = entry['value']
+        mark = '*' if (name, column) in comparison.unlike else ''
+        share = None if value is None else value / top if lower else 1 - value / top
+        best = _is_best(comparison, metric, name, column)
+        return Score(number(value, digits) + mark, interval(entry['interval'], digits), best, share)
+
+    lines = [
+        Line(name, [score(name, *pair) for pair in zip(columns, scores, strict=True)], False)
+        for name, scores in found.items()
+    ]
     of_model: dict[tuple[str, str], dict[Column, float]] = {}
     for row in comparison.published:
         if row.metric == metric:
-            found = of_model.setdefault((row.model, row.source), {})
+            values_of = of_model.setdefault((row.model, row.source), {})
             for column, (name, value) in itertools.product(columns, row.values.items()):
                 if _is_of(comparison, column, row, name):
-                    found[column] = value
-    rows += [
-        (f'{model} (published)', [number(values.get(c)) for c in columns], True)
+                    values_of[column] = value
+    return lines + [
+        Line(f'{model} (published)', [Score(number(values.get(c))) for c in columns], True)
         for (model, _), values in of_model.items()
         if values
     ]
-    return rows
 
 
 def _is_of(comparison: ShiftComparison, column: Column, row: PublishedShift, name: str) -> bool:
@@ -243,13 +257,7 @@ def _markdown(comparison: ShiftComparison, drawn: Sequence[str]) -> str:
         '\n'.join(f'> - {notice}' for notice in comparison.notices),
     ]
     for metric in _metrics(comparison):
-        columns = _columns(comparison, metric)
-        rows = []
-        for name, texts, published in _rows(comparison, metric):
-            best = [not published and _is_best(comparison, metric, name, c) for c in columns]
-            rows.append([name, *(f'**{t}**' if b else t for t, b in zip(texts, best, strict=True))])
-        head = [_head(comparison, metric), *(_where(comparison, c) for c in columns)]
-        parts.append(markdown_table(head, rows))
+        parts.append(score_markdown(_heads(comparison, metric), _lines(comparison, metric)))
     parts.append(_caption(comparison, comparison.metric))
     parts += [UNITS] if comparison.calibration else []
     if comparison.differences:
@@ -280,15 +288,10 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
     columns = list(comparison.columns)
     sets = Counter(c.set for c in columns)
     titles = [('' if name == 'clean' else comparison.title(name), n) for name, n in sets.items()]
-    lines = []
-    for name, texts, published in _rows(comparison, metric):
-        cells = [
-            f'\\textbf{{{latex(_bare(text))}}}'
-            if not published and _is_best(comparison, metric, name, column)
-            else latex(_bare(text))
-            for column, text in zip(columns, texts, strict=True)
-        ]
-        lines.append(latex_row([latex(name), *cells]))
+    lines = [
+        latex_row([latex(line.name), *score_latex(line.scores)])
+        for line in _lines(comparison, metric)
+    ]
     own = len(comparison.tables)
     unit = {'NLL': ' (nats)', 'Brier': ''}.get(metric.partition('_')[0], ' (\\%)')
     caption = f'{latex(_title(comparison))}, {latex(_head(comparison, metric))}{unit}. '
@@ -303,11 +306,6 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
     return latex_table(1 + len(columns), rows, caption)
 
 
-def _bare(text: str) -> str:
-    """Without the interval, for which a paper's table has no room."""
-    return text.partition(' [')[0]
-
-
 # -------------------------------------------------------------------------------------------- HTML
 
 
@@ -319,22 +317,25 @@ def _html(comparison: ShiftComparison, svgs: dict[str, str]) -> str:
         ),
         'figure': (
             'At a glance',
-            [
-                page.figure(
-                    svgs['conditions'], 'With bootstrap intervals; squares: pooled and mean.'
-                )
-            ],
+            [page.figure(svgs['conditions'], 'With bootstrap intervals; hollow: pooled and mean.')],
         ),
         'simulated': (
             'Simulated and real',
             [page.figure(svgs['simulated_real'], SAID)] if 'simulated_real' in svgs else [],
         ),
-        'differences': ('Differences', _differences_section(comparison)),
+        'differences': (
+            'Differences',
+            [
+                page.text_table(
+                    _difference_text(comparison),
+                    _DIFFERENCE_HEAD,
+                    [_difference_row(comparison, d) for d in comparison.differences],
+                )
+            ],
+        ),
         'sources': (
             'Sources of the published rows',
-            [page.facts('Where each row was published.', ('row', 'source'), _sources(comparison))]
-            if comparison.published
-            else [],
+            [page.facts('Where each row was published.', ('row', 'source'), _sources(comparison))],
         ),
         'provenance': (
             'Provenance',
@@ -348,34 +349,5 @@ def _html(comparison: ShiftComparison, svgs: dict[str, str]) -> str:
 
 
 def _table(comparison: ShiftComparison, metric: str) -> str:
-    columns = _columns(comparison, metric)
-    values = [
-        score['value']
-        for table in comparison.tables
-        for column in columns
-        if (score := score_in(table, column, metric)) and score['value']
-    ]
-    top, lower = max(values, default=1), metric in comparison.calibration
-    head = [page.head_cell(_head(comparison, metric))]
-    head += [page.turned_head_cell(_where(comparison, c)) for c in columns]
-    rows = []
-    for name, texts, published in _rows(comparison, metric):
-        table = next((t for t in comparison.tables if t.name == name), None)
-        cells = ''
-        for column, text in zip(columns, texts, strict=True):
-            score = None if table is None else score_in(table, column, metric)
-            value = score['value'] if score else None
-            kept = None if value is None else min(max(value / top, 0), 1)
-            share = kept if lower or kept is None else 1 - kept
-            best = not published and _is_best(comparison, metric, name, column)
-            bare, _, bounds = text.partition(' ')
-            cells += page.cell(bare, 'mean' if best else '', share=share, below=bounds)
-        rows.append(page.row(page.head_cell(name, 'row') + cells, 'published' if published else ''))
-    return page.table(_caption(comparison, metric), head, [rows], 'heat classes')
-
-
-def _differences_section(comparison: ShiftComparison) -> list[str]:
-    if not comparison.differences:
-        return []
-    rows = [_difference_row(comparison, d) for d in comparison.differences]
-    return [page.text_table(_difference_text(comparison), _DIFFERENCE_HEAD, rows)]
+    head, lines = _heads(comparison, metric), _lines(comparison, metric)
+    return score_page(_caption(comparison, metric), head, lines)

@@ -27,14 +27,13 @@ def condition_points(tables: Sequence[ShiftTable]) -> Figure:
                     _point(axes, y + shift, found[key], colour, marker)
             if table.clean is not None:
                 axes.axvline(table.clean, color=colour, linewidth=0.8, linestyle=(0, (4, 3)))
-            axes.plot([], [], ls='none', marker=marker, color=colour, label=table.name)
         axes.set_yticks(range(len(lines)), [lines[key] for key in lines])
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.margins(x=0.08)  # for the numbers behind the intervals
         axes.grid(visible=False, axis='y')
         axes.set_xlabel(f'{tables[0].metric_label} (%); dashed: clean column')
         if len(tables) > 1:
-            legend_of_models(figure, axes, above=True)
+            legend_of_models(figure, [table.name for table in tables], above=True)
     return figure
 
 
@@ -56,14 +55,13 @@ def _point(axes: Axes, y: float, row: Row, colour: str, marker: str) -> None:
         return
     if row.score['interval']:
         axes.plot(row.score['interval'], [y, y], color=colour, linewidth=1.1)
-    combined = row.kind == 'combined'
     axes.plot(
         [value],
         [y],
         ls='none',
-        marker='s' if combined else marker,
-        markersize=5.5 if combined else 4,
-        markerfacecolor=colours.PAPER if combined else colour,
+        marker=marker,
+        markersize=5,
+        markerfacecolor=colours.PAPER if row.kind == 'combined' else colour,
         markeredgecolor=colour,
         zorder=3,
     )

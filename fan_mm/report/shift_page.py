@@ -10,7 +10,7 @@ from fan_mm.report import page
 from fan_mm.report.calibration import MEASURES, SCALED, text_of
 from fan_mm.report.calibration_figures import NAMES
 from fan_mm.report.figures import inline_svg
-from fan_mm.report.findings import findings_notice
+from fan_mm.report.findings import notices
 from fan_mm.report.html import (
     classes_section,
     gallery_head,
@@ -25,7 +25,7 @@ from fan_mm.report.shift_table import MEANINGS, OTHERS, Row, ShiftTable
 from fan_mm.report.shift_tables import calibrations, other_scores
 
 _PICTURES = {
-    'image': 'picture',
+    'image': 'image',
     'prediction': 'prediction',
     'ground_truth': 'ground truth',
 }
@@ -59,27 +59,14 @@ def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path)
     }
     what = task_label(table.results['task']).capitalize()
     about = f'{what} on real adverse conditions: {table.about}.'
-    above = [_incomplete(table), findings_notice(table.results), headline(table)]
+    above = [*(notice.html() for notice in notices(table)), headline(table)]
     return page.page(f'{table.name}: {table.about}', table.name, about, above, sections)
-
-
-def _incomplete(table: ShiftTable) -> str:
-    lines = [
-        f'<strong>{escape(what)}:</strong> <code>{escape(error or state)}</code>'
-        for what, state, error in table.absent()
-    ]
-    return page.alarm(
-        'Incomplete',
-        'Some conditions have no result. Numbers that need one of them are left out below; no mean '
-        'is taken over the rest.',
-        lines,
-    )
 
 
 def _conditions_section(table: ShiftTable) -> list[str]:
     head = [page.head_cell('set'), page.head_cell('condition', kind='left')]
     head += [page.head_cell(table.metric_label), page.head_cell(table.interval_label)]
-    head += [page.head_cell('retention %'), page.head_cell('pictures')]
+    head += [page.head_cell('retention %'), page.head_cell('images')]
     bodies = []
     if (clean := table.clean_row()) is not None:
         bodies.append([page.head_cell('Clean', 'rowgroup') + _row(table, clean)])
@@ -119,7 +106,7 @@ def _row(table: ShiftTable, row: Row) -> str:
 def _figure_section(table: ShiftTable, figure: Figure) -> list[str]:
     svg = inline_svg(figure, 'conditions', f'{table.metric_label} in each condition')
     caption = (
-        'Points: conditions; bars: the bootstrap interval; squares: pooled and mean of conditions. '
+        'Points: conditions; bars: the bootstrap interval; hollow: pooled and mean of conditions. '
         'The dashed line is the clean column.'
     )
     return [page.figure(svg, caption)]
@@ -160,8 +147,7 @@ def _class_values_section(table: ShiftTable) -> list[str]:
         cells = ''
         for values in columns.values():
             value = values.get(name)
-            share = None if value is None else min(max(1 - value / 100, 0), 1)
-            cells += page.cell(number(value), share=share)
+            cells += page.cell(number(value), share=None if value is None else 1 - value / 100)
         rows.append(page.head_cell(name, 'row') + cells)
     caption = (
         f'{metric_label(metric)} in per cent. A dash: neither in the ground truth nor predicted, or a class '

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from fan_mm.evaluation.shifts.pooling import MEAN, POOLED
 from fan_mm.few_names import few_and_more
 from fan_mm.report.labels import metric_label, number
 from fan_mm.report.results_table import ResultsTable
-from fan_mm.report.robustness_table import NO_INTERVAL, ClassLosses, Measure
+from fan_mm.report.robustness_table import INCOMPLETE, NO_INTERVAL, ClassLosses, Measure
 
 CLEAN = 'clean'
+COMBINED = {POOLED: 'pooled', MEAN: 'mean of conditions'}  # what is over several conditions
 EFFECTIVE = 'effective robustness'
 OTHERS = 'Boxes and masks, by object size'  # heading of the other metrics
 _NAMED = 12  # classes in a remark
@@ -40,8 +42,8 @@ class Row:
         retention: the same; None without a clean column.
         samples: images evaluated; None for what is combined.
         total: images there are.
-        remarks: what a reader of the row must know.
-        part: the first of them where a copy holds another number of images than is published, else ''.
+        part: how many there are where a copy holds another number than is published, else ''.
+        notes: what else a reader of the row must know.
         state: 'done', 'failed', 'missing'.
         error: why it failed.
         calibration: variant -> measure -> its number; empty where it was not measured.
@@ -54,18 +56,23 @@ class Row:
     retention: Mapping[str, Any] | None
     samples: int | None = None
     total: int | None = None
-    remarks: tuple[str, ...] = ()
+    part: str = ''
+    notes: tuple[str, ...] = ()
     state: str = 'done'
     error: str | None = None
     calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    part: str = ''
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """All that a reader of the row must know."""
+        return (self.part, *self.notes) if self.part else self.notes
 
     @property
     def text(self) -> str:
         """The score; 'incomplete', or why there is none."""
         if self.state != 'done':
             return self.state
-        return 'incomplete' if self.score['missing'] else number(self.score['value'])
+        return INCOMPLETE if self.score['missing'] else number(self.score['value'])
 
 
 def condition_label(name: str) -> str:
@@ -75,6 +82,8 @@ def condition_label(name: str) -> str:
 
 class ShiftTable(ResultsTable):
     """Read access to one results dict of the kind 'shifts'."""
+
+    parts = 'conditions'
 
     def __init__(self, results: dict, name: str | None = None) -> None:
         super().__init__(results, name)
@@ -147,19 +156,17 @@ class ShiftTable(ResultsTable):
         )
         value = cell['metrics'].get(self.metric)
         clean = clean or {'value': value, 'interval': None, 'complete': True, 'missing': []}
+        dataset = self.results['dataset']
         return Row(
-            CLEAN,
-            self.results['dataset']['type'] or CLEAN,
-            CLEAN,
-            clean,
-            None,
-            cell['samples'],
-            self.results['dataset'].get('total'),
-            tuple(filter(None, [_part(self.results['dataset'])])),
-            part=_part(self.results['dataset']),
-            state=cell['status'],
-            error=cell['error'],
-            calibration=cell.get('calibration') or {},
+            set=CLEAN,
+            label=dataset['type'] or CLEAN,
+            kind=CLEAN,
+            score=clean,
+            retention=None,
+            samples=cell['samples'],
+            total=dataset.get('total'),
+            part=_part(dataset),
+            **_outcome(cell),
         )
 
     @property
@@ -168,40 +175,37 @@ class ShiftTable(ResultsTable):
 
     def rows(self, name: str) -> list[Row]:
         """The rows of a set: its conditions, and, of several, pooled and their mean."""
-        entry, rows = self.sets[name], []
-        for condition, found in entry['conditions'].items():
-            cell = self.cells[name, condition]
-            rows.append(
-                Row(
-                    name,
-                    condition_label(condition),
-                    'condition',
-                    found['score'],
-                    found['retention'],
-                    found['samples'],
-                    found['total'],
-                    tuple(_remarks(found, entry)),
-                    cell['status'],
-                    cell['error'],
-                    cell.get('calibration') or {},
-                    _part(found),
-                )
+        entry = self.sets[name]
+        rows = [
+            Row(
+                set=name,
+                label=condition_label(condition),
+                kind='condition',
+                score=found['score'],
+                retention=found['retention'],
+                samples=found['samples'],
+                total=found['total'],
+                part=_part(found),
+                notes=tuple(_notes(found)),
+                **_outcome(self.cells[name, condition]),
             )
+            for condition, found in entry['conditions'].items()
+        ]
         if len(rows) > 1:
-            for key, label in (
-                ('pooled', 'pooled'),
-                ('mean_of_conditions', 'mean of conditions'),
-            ):
-                found = entry[key]
-                remarks = tuple(filter(None, [_part(entry), found.get('reason')]))
-                rows.append(
-                    Row(
-                        *(name, label, 'combined', found['score'], found['retention']),
-                        remarks=remarks,
-                        part=_part(entry),
-                        calibration=found.get('calibration') or {},
-                    )
+            rows += [
+                Row(
+                    set=name,
+                    label=label,
+                    kind='combined',
+                    score=found['score'],
+                    retention=found['retention'],
+                    part=_part(entry),
+                    notes=tuple(filter(None, [found.get('reason')])),
+                    calibration=found.get('calibration') or {},
                 )
+                for key, label in COMBINED.items()
+                for found in [entry[key]]
+            ]
         return rows
 
     def all_rows(self) -> list[Row]:
@@ -222,10 +226,8 @@ class ShiftTable(ResultsTable):
     def best_known(self, name: str) -> Row:
         """The row that stands for a set: pooled, else the mean of conditions, else its condition."""
         rows = self.rows(name)
-        pooled = next((r for r in rows if r.label == 'pooled'), None)
-        if pooled is not None and not self.sets[name]['pooled'].get('reason'):
-            return pooled
-        return rows[-1]
+        pooled = [r for r in rows if r.label == COMBINED[POOLED]]
+        return pooled[0] if pooled and not self.sets[name][POOLED].get('reason') else rows[-1]
 
     def headline(self) -> list[Measure]:
         """The clean score, each set's, and effective robustness."""
@@ -250,14 +252,14 @@ class ShiftTable(ResultsTable):
         return Measure(label, label, score['value'], bounds, True, meaning, missing)
 
     def lost_share(self, row: Row) -> float | None:
-        """Share of the clean score that is gone, in [0, 1]; what the heat colours show."""
+        """Share of the clean score that is gone, below 0 of a gain; what the heat colours show."""
         kept = row.retention['value'] if row.retention else None
-        return None if kept is None else min(max(1 - kept / 100, 0.0), 1.0)
+        return None if kept is None else 1 - kept / 100
 
-    def absent(self) -> list[tuple[str, str, str | None]]:
-        """Conditions without a result: their names, state and error."""
+    def lacking(self) -> list[tuple[str, str, str]]:
+        """See `ResultsTable.lacking`."""
         return [
-            (self.cell_label(*key), cell['status'], cell['error'])
+            (cell['status'], self.cell_label(*key), cell['error'] or '')
             for key, cell in self.cells.items()
             if cell['status'] != 'done'
         ]
@@ -338,6 +340,12 @@ class ShiftTable(ResultsTable):
         return {what: str(text) for what, text in pairs.items() if text}
 
 
+def _outcome(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """How a cell ended, for its row."""
+    calibration = cell.get('calibration') or {}
+    return dict(state=cell['status'], error=cell['error'], calibration=calibration)
+
+
 def _part(found: Mapping[str, Any]) -> str:
     """Where a copy of a set holds another number of images than is published, how many; else ''."""
     published, total = found.get('published'), found.get('total')
@@ -346,24 +354,25 @@ def _part(found: Mapping[str, Any]) -> str:
     return f'{total} of {published} images'
 
 
-def _remarks(found: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
-    remarks = [part] if (part := _part(found)) else []
+def _notes(found: Mapping[str, Any]) -> list[str]:
+    """What a reader of a condition's row must know, but for `_part`."""
+    notes = []
     if found['samples'] and found['samples'] < found['total']:
-        remarks.append(f'{found["samples"]} of {found["total"]} images')
+        notes.append(f'{found["samples"]} of {found["total"]} images')
     if found['unlabelled']:
         first = ', '.join(found['first_unlabelled'])
         more = ', ...' if found['unlabelled'] > len(found['first_unlabelled']) else ''
-        remarks.append(f'{found["unlabelled"]} without a label, left out: {first}{more}')
+        notes.append(f'{found["unlabelled"]} without a label, left out: {first}{more}')
     if found.get('absent'):
-        remarks.append(f'absent, left out of the mean: {_some(found["absent"])}')
+        notes.append(f'absent, left out of the mean: {_some(found["absent"])}')
     if found.get('absent_but_predicted'):
         names = _some(found['absent_but_predicted'])
         present = number(found['score_of_present_classes'])
-        remarks.append(
+        notes.append(
             f'predicted, but not in the ground truth, so counted as 0 in the mean as in mmseg: {names} '
             f'(without them {present})'
         )
-    return remarks
+    return notes
 
 
 def _some(classes: Sequence[str]) -> str:

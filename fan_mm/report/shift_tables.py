@@ -10,10 +10,11 @@ from fan_mm.report.calibration import (
     csv_columns,
     csv_numbers,
     csv_values,
-    with_interval,
+    entry_text,
 )
-from fan_mm.report.findings import findings_markdown
-from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
+from fan_mm.report.findings import notices
+from fan_mm.report.labels import arrow, interval, metric_label, number, task_label, with_interval
+from fan_mm.report.robustness_table import INCOMPLETE
 from fan_mm.report.shift_table import EFFECTIVE, MEANINGS, OTHERS, Row, ShiftTable
 from fan_mm.report.tables import as_csv, markdown_table, with_doubt
 
@@ -64,8 +65,7 @@ def shifts_markdown(table: ShiftTable, figures: Iterable[str]) -> str:
         f'# {table.name}: {table.about}',
         f'{task_label(table.results["task"]).capitalize()} on real adverse conditions. '
         'All numbers in per cent.',
-        _incomplete(table),
-        findings_markdown(table.results),
+        *(notice.markdown() for notice in notices(table)),
         _table(table),
         _effective(table),
         _others(table),
@@ -98,9 +98,8 @@ def summary_text(results: dict) -> str:
             lines.append(_line(f'{table.sets[name]["title"]}{label}', row))
         effective = table.sets[name]['mean_of_conditions'].get('effective_robustness')
         if effective is not None:
-            value = number(effective['value']) if effective['complete'] else 'incomplete'
-            bounds = interval(effective['interval'], 2)
-            line = f'  {EFFECTIVE:36}{value:>6} {bounds}'.rstrip()
+            value = number(effective['value']) if effective['complete'] else INCOMPLETE
+            line = with_interval(f'  {EFFECTIVE:36}{value:>6}', effective['interval'])
             notes = table.sets[name].get('notes') or ()
             about = [n.removeprefix(f'{EFFECTIVE}: ') for n in notes if n.startswith(EFFECTIVE)]
             lines.append('; '.join([line, *about]))
@@ -117,9 +116,7 @@ def summary_text(results: dict) -> str:
 
 
 def _line(label: str, row: Row) -> str:
-    text = f'  {label:36}{row.text:>6}'
-    if row.score['interval']:
-        text += ' [{:.2f}, {:.2f}]'.format(*row.score['interval'])
+    text = with_interval(f'  {label:36}{row.text:>6}', row.score['interval'])
     if row.retention and row.retention['value'] is not None:
         text += f', {row.retention["value"]:.1f} % of clean'
     return '; '.join([text, *row.remarks])
@@ -149,7 +146,7 @@ def _csv_row(
 
 def _table(table: ShiftTable) -> str:
     head = ['set', 'condition', f'{table.metric_label} {arrow(True)}', table.interval_label]
-    head += ['retention', 'pictures', 'remarks']
+    head += ['retention', 'images', 'remarks']
     rows = []
     for row in table.all_rows():
         kept = row.retention['value'] if row.retention else None
@@ -175,7 +172,7 @@ def _others(table: ShiftTable) -> str:
         [
             table.title(name) if name in table.sets else name,
             label,
-            *(f'{row.text} {interval(row.score["interval"])}'.strip() for row in found),
+            *(with_interval(row.text, row.score['interval']) for row in found),
         ]
         for (name, label), found in other_scores(table).items()
     ]
@@ -187,13 +184,13 @@ def _others(table: ShiftTable) -> str:
 def _effective(table: ShiftTable) -> str:
     """Effective robustness, where a set's field reports it."""
     found = [m for m in table.headline() if m.label.endswith(EFFECTIVE)]
-    return '\n'.join(f'- {m.label}: {m.text} {interval(m.interval)}'.strip() for m in found)
+    return '\n'.join(f'- {m.label}: {m.with_interval}' for m in found)
 
 
 def _calibration(table: ShiftTable) -> str:
     """ECE, NLL and Brier score of every condition, where they were measured."""
     rows = [
-        [label, *(with_interval(values[m], digits) for m, digits in MEASURES.items())]
+        [label, *(entry_text(values[m], digits) for m, digits in MEASURES.items())]
         for label, values in calibrations(table)
     ]
     return markdown_table(['calibration', *MEASURES], rows) if rows else ''
@@ -210,16 +207,6 @@ def calibrations(table: ShiftTable) -> list[tuple[str, Mapping[str, Mapping[str,
         for variant in table.variants
         for row in table.calibrated_rows(variant)
     ]
-
-
-def _incomplete(table: ShiftTable) -> str:
-    lines = [f'> - {what}: {error or state}' for what, state, error in table.absent()]
-    if not lines:
-        return ''
-    return (
-        '> **INCOMPLETE.** Some conditions have no result. Numbers that need one of them are left out; '
-        'no mean is taken over the rest.\n>\n' + '\n'.join(lines)
-    )
 
 
 def _classes(table: ShiftTable) -> str:

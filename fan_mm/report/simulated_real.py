@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from fan_mm.report import colours
 from fan_mm.report.figures import WIDTH, new_figure, style
-from fan_mm.report.labels import corruption_in_sentence, number
+from fan_mm.report.labels import corruption_in_sentence, number, wrapped
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.shift_table import ShiftTable, condition_label
 
@@ -93,7 +93,7 @@ def simulated_against_real(pairs: Sequence[tuple[RobustnessTable, ShiftTable]]) 
 def _panel(
     axes: Axes, sweep: RobustnessTable, real: ShiftTable, found: dict[str, list[Line]]
 ) -> None:
-    axes.set_title(f'{real.name}; simulated: {sweep.benchmark}')
+    axes.set_title(wrapped(f'{real.name}; simulated: {sweep.benchmark}', 64))
     if not found:
         axes.text(0.5, 0.5, 'no weather in common', ha='center', transform=axes.transAxes)
     places, labels, y = [], [], 0.0

@@ -9,12 +9,11 @@ from fan_mm.report.calibration import (
     csv_columns,
     csv_values,
     ece_rows,
-    with_interval,
+    entry_text,
 )
-from fan_mm.report.findings import findings_markdown
+from fan_mm.report.findings import notices
 from fan_mm.report.labels import (
     arrow,
-    cells_label,
     corruption_label,
     interval,
     metric_label,
@@ -90,8 +89,7 @@ def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
     parts = [
         f'# {table.name}: {table.benchmark}',
         f'Robustness of {task_label(table.results["task"])}, {table.images}. {table.unit_told}',
-        _incomplete(table),
-        findings_markdown(table.results),
+        *(notice.markdown() for notice in notices(table)),
         _headline(table),
         '## Corruptions and severities',
         _cells(table),
@@ -126,23 +124,6 @@ def as_csv(head: Sequence[str], rows: Iterable[Sequence]) -> str:
     return text.getvalue()
 
 
-def _incomplete(table: RobustnessTable) -> str:
-    lines = []
-    for state, words in (('missing', 'not evaluated'), ('undefined', 'no metric')):
-        if cells := table.absent(state):
-            lines.append(f'> - {words}: {cells_label(cells)}')
-    for name, severity in table.absent('failed'):
-        error = table.error(name, severity) or 'no message'
-        lines.append(f'> - failed: {cells_label([(name, severity)])}: `{error}`')
-    if not lines:
-        return ''
-    notice = (
-        '> **INCOMPLETE.** Some cells have no result. Every mean that needs one of them is left out; '
-        'no mean is taken over the rest.\n>\n'
-    )
-    return notice + '\n'.join(lines)
-
-
 def _headline(table: RobustnessTable) -> str:
     rows = [
         [
@@ -161,7 +142,7 @@ def _cells(table: RobustnessTable) -> str:
         for i, name in enumerate(names):
             cells = [_cell(table, name, s) for s in table.severities]
             label = group.capitalize() + (' (not in the mean)' if group == HOLD_OUTS else '')
-            means = [table.text(table.mean(name)), number(table.retention(name))]
+            means = [table.mean_text(table.row(name)), number(table.retention(name))]
             rows.append([label if i == 0 else '', corruption_label(name), *cells, *means])
     severities = (f'severity {s}' for s in table.severities)
     head = ['group', 'corruption', *severities, 'mean', 'retention']
@@ -180,9 +161,7 @@ def _groups(table: RobustnessTable) -> str:
     rows = [
         [
             group.capitalize(),
-            table.text(table.group(group)['mean'])
-            if table.group(group)['complete']
-            else 'incomplete',
+            table.mean_text(table.group(group)),
             number(table.group(group)['retention']),
         ]
         for group in table.groups
@@ -222,7 +201,7 @@ def _calibration(table: RobustnessTable) -> str:
     if found is None:
         return ''
     rows = [
-        [label, *(with_interval(entry, digits) for entry in entries)]
+        [label, *(entry_text(entry, digits) for entry in entries)]
         for label, digits, entries in found.rows()
     ]
     parts = ['## Calibration', found.about(), markdown_table(['', *found.heads()], rows)]

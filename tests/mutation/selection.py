@@ -40,7 +40,10 @@ TESTS = {
         'test_models/test_checkpoints/test_pretrained_backbones.py '
         'test_models/test_checkpoints/test_refused_checkpoints.py',
     ),
-    'checks/labels': 'test_engine/test_checks/test_label_checks.py',
+    'checks/labels': (
+        'test_engine/test_checks/test_label_checks.py test_engine/test_checks/test_label_readers.py '
+        'test_engine/test_checks/test_label_files.py'
+    ),
     'checks/datasets': (
         'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py '
         'test_engine/test_classification_checks.py'
@@ -53,7 +56,9 @@ TESTS = {
         'test_evaluation/test_scores.py'
     ),
     'config/registered': 'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py',
-    'calibration/of_shifts': 'test_evaluation/test_shifts/test_shift_scores.py test_report/test_shift_report.py',
+    'calibration/of_shifts': (
+        'test_evaluation/test_shifts/test_shift_scores.py test_report/test_shift_calibration.py'
+    ),
     'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_calibration/test_of_sweep.py',
     'evaluation/pipelines': 'test_evaluation/test_pipelines.py test_evaluation/test_loading/test_picture_flow.py',
     **dict.fromkeys(
@@ -146,11 +151,11 @@ TESTS = {
             *('shift_figures', 'shift_page', 'simulated_real'),
         ),
         'test_report/test_shift_comparison.py test_report/test_shift_report.py '
-        'test_report/test_detection_report.py',
+        'test_report/test_shift_calibration.py test_report/test_detection_report.py',
     ),
     **dict.fromkeys(
         ('report/calibration', 'calibration_section', 'calibration_figures'),
-        'test_report/test_calibration_report.py test_report/test_shift_report.py',
+        'test_report/test_calibration_report.py test_report/test_shift_calibration.py',
     ),
     **dict.fromkeys(
         (
@@ -159,6 +164,11 @@ TESTS = {
         ),
         'test_report/test_comparison_files.py test_report/test_calibration_report.py',
     ),
+    'report/score_table': (
+        'test_report/test_comparison_words.py test_report/test_comparison_files.py '
+        'test_report/test_shift_comparison.py'
+    ),
+    'report/findings': 'test_report/test_tables.py test_report/test_edited_results.py',
     'report/results_table': 'test_report/test_robustness_table.py test_report/test_shift_report.py',
     'report/comparison': (
         'test_report/test_comparison.py test_report/test_comparison_of_published.py '

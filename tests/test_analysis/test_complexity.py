@@ -161,8 +161,10 @@ def test_models_of_the_task_libraries(library):
         'mmpretrain': 'fan_vit_t_imagenet.py',
         'mmdet': 'fan_hybrid_t_mask_rcnn_coco.py',
     }
-    cfg = Config.fromfile(ROOT / 'configs' / configs[library])
-    found = complexity_of_config(cfg, (64, 96))
+    file = ROOT / 'configs' / configs[library]
+    found = complexity_of_config(Config.fromfile(file), (64, 96))
+    if library == 'mmdet':  # random weights make its proposals
+        assert complexity_of_config(Config.fromfile(file), (64, 96)).flops == found.flops
     heads = [n for n in found.flops if n.endswith('head') and '.' not in n]
     assert heads
     assert all(found.flops[n] > 0 for n in heads)

@@ -119,7 +119,8 @@ def test_the_csv_has_a_row_for_each_block_and_image():
 def test_the_figure_shows_means_and_spread():
     figure = draw(measurements())
     groups, noise = figure.axes
-    assert [line.get_label() for line in groups.lines] == ['ViT', 'FAN']
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ['ViT', 'FAN']
+    assert len(groups.lines) == len(noise.lines) == 2
     np.testing.assert_allclose(groups.lines[0].get_ydata(), [0.01, 0.11, 0.21, 0.31])
     for line, by in zip(noise.lines, (1, 2), strict=True):
         np.testing.assert_allclose(line.get_xdata(), [0.25, 0.5, 0.75, 1])

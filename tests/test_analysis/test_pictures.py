@@ -84,7 +84,7 @@ def test_errors_by_their_cause():
     assert tuple(picture[0, 1]) == LOST
     assert tuple(picture[0, 2]) == NEVER
     grey = [tuple(picture[p]) for p in ((0, 0), (1, 0), (1, 1), (1, 2))]
-    assert grey == [(172, 172, 172)] * 4
+    assert grey == [(173, 173, 173)] * 4
     changed, share = paint_errors(image, clean, corrupted, None)
     assert share == pytest.approx(3 / 6)
     assert tuple(changed[1, 2]) == LOST

@@ -96,6 +96,7 @@ def test_chosen_cells():
         (None, [6], 'from 1 to 5'),
         (['gaussian_noise'], [5], 'cityscapes-c has none of the selected corruptions at'),
         ([], None, 'none of the selected corruptions'),
+        (None, [], 'none of the selected corruptions'),
     ],
 )
 def test_bad_choices_of_cells(corruptions, severities, message):

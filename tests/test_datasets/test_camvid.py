@@ -118,6 +118,10 @@ def test_some_classes_in_any_order(tiny_camvid):
     dataset = split(tiny_camvid, pipeline=LOADING, metainfo=dict(classes=['Car', 'Sky']))
     assert dataset.metainfo['classes'] == ('Car', 'Sky')
     assert dataset.metainfo['palette'] == [[64, 0, 128], [128, 128, 128]]
+    # by which the audit knows, as with mmseg's datasets, that classes are ignored on purpose
+    others = dict.fromkeys(range(11), 255)
+    assert dataset.metainfo['label_map'] == others | {8: 0, 0: 1}
+    assert split(tiny_camvid).metainfo['label_map'] is None
     for sample in dataset:
         raw = cv2.imread(sample['seg_map_path'], cv2.IMREAD_UNCHANGED)
         expected = np.full_like(raw, 255)
@@ -131,6 +135,10 @@ def test_mistakes_are_said(tiny_camvid):
     (tiny_camvid / 'train.txt').write_text('0001TP_999999\n')
     with pytest.raises(InputError, match=r'lists 0001TP_999999, but .*train has no such image'):
         split(tiny_camvid, ann_file='train.txt')
+    with pytest.raises(InputError, match=r'cannot read the list .*trian\.txt'):
+        split(tiny_camvid, ann_file='trian.txt')
+    with pytest.raises(InputError, match=r'^CamVid: no such folder: .*trian'):
+        split(tiny_camvid, 'trian')
 
 
 @pytest.mark.parametrize('mistake, said', [('a label of 12', '12'), ('no labels', 'label file')])

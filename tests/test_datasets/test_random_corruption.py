@@ -96,8 +96,9 @@ def test_a_dumped_config_draws_the_same():
     assert draws(RandomCorruption(**dumped.t), 50) == draws(RandomCorruption(**config.t), 50)
 
 
-def test_a_single_name_may_be_a_string():
-    assert {name for name, *_ in draws(RandomCorruption('snow', prob=1.0), 10)} == {'snow'}
+def test_a_single_name_and_severity_need_no_list():
+    drawn = draws(RandomCorruption('snow', severities=4, prob=1.0), 10)
+    assert {(name, severity) for name, severity, _ in drawn} == {('snow', 4)}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,7 @@ def test_a_single_name_may_be_a_string():
         (dict(corruptions=dict(snow=-1, fog=2)), 'weights'),
         (dict(corruptions=dict(snow=float('nan'))), 'weights'),
         (dict(corruptions=['snow'], severities=[0]), 'severity'),
+        (dict(corruptions=['snow'], severities=True), 'severity'),
         (dict(corruptions=['snow'], severities=[]), 'severities'),
         (dict(corruptions=['snow'], prob=1.5), 'probability'),
         (dict(corruptions=['snow'], channel_order='hsv'), 'channel_order'),

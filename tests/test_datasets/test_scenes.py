@@ -243,6 +243,9 @@ def test_another_renderer_version_is_refused(tmp_path):
     manifest.write_text('{')
     with pytest.raises(InputError, match='not a manifest'):
         write_cityscapes(tmp_path, (64, 64), 1, 1)
+    manifest.write_text('[1]')  # another program's
+    with pytest.raises(InputError, match='not a manifest'):
+        write_cityscapes(tmp_path, (64, 64), 1, 1)
 
 
 def test_what_a_kill_left_of_the_manifest_is_nobodys(tmp_path):

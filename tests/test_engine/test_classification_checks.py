@@ -247,6 +247,14 @@ def test_mistakes_in_lists(listed, split, change, words):
     assert re.search(words, message), message
 
 
+def test_a_list_of_images_without_labels(listed):
+    """As those of ImageNet's test set: predictions of them can be written, but not scored."""
+    cfg = listed('val', lambda lines: [f'{line.split()[0]} -1' for line in lines])
+    assert 'has the label -1' in data_complaint(cfg, training=False)
+    cfg.test_evaluator = dict(type='DumpResults', out_file_path='a.pkl')
+    assert check_data(cfg, training=False) == []
+
+
 def test_pictures_that_an_evaluation_takes_twice(listed):
     cfg = listed('val', lambda lines: [*lines, lines[0]])
     notes = check_data(cfg, training=True)
@@ -349,6 +357,35 @@ def test_other_class_folders_than_in_training(parsed, data, training):
     if not training:
         shutil.rmtree(data / 'train')  # not on the machine that tests
         assert check_data(cfg, training) == []
+
+
+def test_only_newlines_end_the_lines_of_a_list(parsed, tmp_path):
+    (tmp_path / 'a\x0cb').mkdir()
+    (tmp_path / 'a\x0cb/1.png').write_bytes(b'1')
+    (tmp_path / 'list.txt').write_text('a\x0cb/1.png 0\n')
+    dataset = dict(type='CustomDataset', data_root=str(tmp_path), ann_file='list.txt')
+    model = dict(type='ImageClassifier', head=dict(type='LinearClsHead', num_classes=1))
+    loader = dict(dataset=dataset)
+    cfg = Config(dict(default_scope='mmpretrain', model=model, test_dataloader=loader))
+    assert check_data(cfg, training=False) == []
+
+
+@pytest.mark.parametrize('listed', [True, False])
+def test_a_retriever_is_tested_on_more_classes_than_it_was_trained_on(parsed, tmp_path, listed):
+    dataset = dict(type='CustomDataset', data_root=str(tmp_path))
+    for name in 'ab':
+        (tmp_path / name).mkdir()
+        (tmp_path / name / '1.png').write_bytes(b'1')
+    if listed:
+        (tmp_path / 'list.txt').write_text('a/1.png 0\nb/1.png 1\n')
+        dataset['ann_file'] = 'list.txt'
+    model = dict(type='ImageToImageRetriever', head=dict(type='ArcFaceClsHead', num_classes=1))
+    loaders = {f'{split}_dataloader': dict(dataset=dataset) for split in ('train', 'test')}
+    cfg = Config(dict(default_scope='mmpretrain', model=model, **loaders))
+    assert check_data(cfg, training=False) == []
+    assert '1 classes' in data_complaint(cfg) or 'labels are 0..0' in data_complaint(cfg)
+    cfg.model.type = 'ImageClassifier'
+    assert '1 classes' in data_complaint(cfg, False) or 'are 0..0' in data_complaint(cfg, False)
 
 
 def test_classes_in_another_order_than_their_folders_are_said(parsed, data):

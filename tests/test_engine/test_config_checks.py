@@ -101,8 +101,7 @@ def test_the_options_that_are_advised_are_enough(cfg):
     ('path', 'change'),
     [
         (None, dict(from_scratch=True)),
-        (None, dict(model=dict(pretrained='open-mmlab://resnet50_v1c'))),
-        (None, dict(model=dict(backbone=dict(pretrained=True)))),
+        (None, {'model.backbone': dict(_delete_=True, type='mmseg.UNet')}),  # published like that
         *((path, {}) for path in sorted(CONFIGS.glob('*camvid.py'))),
         *((path, {}) for path in sorted(CONFIGS.glob('*toy*.py'))),
     ],

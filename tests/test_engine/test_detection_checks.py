@@ -107,7 +107,19 @@ def test_masks_for_a_mask_head(cfg, toy):
 
 def test_a_pipeline_that_does_not_load_masks(cfg):
     cfg.train_dataloader.dataset.pipeline[1].with_mask = False
-    assert 'needs with_mask=True' in complaint(cfg)
+    assert 'needs with_mask=True for model.roi_head.mask_head' in complaint(cfg)
+    cfg.model.roi_head.mask_head = [cfg.model.roi_head.mask_head] * 3  # a cascade
+    assert 'needs with_mask=True for model.roi_head.mask_head.0' in data_complaint(cfg)
+
+
+def test_masks_that_are_learnt_from_boxes_need_none(cfg, toy):
+    change(toy, 'train', lambda c: [a.pop('segmentation') for a in c['annotations']])
+    cfg.train_dataloader.dataset.pipeline[1].with_mask = False
+    del cfg.model['roi_head']
+    cfg.model.mask_head = dict(type='BoxInstMaskHead', num_layers=3)
+    check_data(cfg, training=True)
+    cfg.model.mask_head.type = 'CondInstMaskHead'
+    assert 'have no masks, which model.mask_head needs' in data_complaint(cfg)
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])

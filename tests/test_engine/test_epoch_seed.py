@@ -44,7 +44,7 @@ def test_every_epoch_and_every_process_has_numbers_of_its_own(monkeypatch):
         monkeypatch.setattr(epoch_seed, 'get_rank', lambda: rank)
         loader = DataLoader(Noise(), num_workers=2)
         EpochSeedHook().before_train_epoch(
-            SimpleNamespace(seed=7, epoch=epoch, train_dataloader=loader)
+            SimpleNamespace(seed=7, epoch=epoch, iter=9 * epoch, train_dataloader=loader)
         )
         loader.worker_init_fn(0)
         return np.random.rand(), float(torch.initial_seed())
@@ -54,10 +54,21 @@ def test_every_epoch_and_every_process_has_numbers_of_its_own(monkeypatch):
     assert numbers(0, 0) == numbers(0, 0)
 
 
+def test_a_resumed_training_of_iterations_does_not_repeat_its_beginning():
+    def number(iteration):
+        loader = DataLoader(Noise())
+        runner = SimpleNamespace(seed=7, epoch=0, iter=iteration, train_dataloader=loader)
+        ResumeSeedHook().before_train(runner)
+        EpochSeedHook().before_train_epoch(runner)
+        return np.random.rand()
+
+    assert len({number(0), number(3), number(4)}) == 3
+
+
 def test_seeds_of_workers_stay_within_32_bits():
     loader = DataLoader(Noise(), num_workers=2)
     for epoch in range(30):
         EpochSeedHook().before_train_epoch(
-            SimpleNamespace(seed=7, epoch=epoch, train_dataloader=loader)
+            SimpleNamespace(seed=7, epoch=epoch, iter=9 * epoch, train_dataloader=loader)
         )
         assert loader.worker_init_fn.keywords['seed'] < 2**31  # the worker's number is added

@@ -7,6 +7,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
+from fan_mm.engine import onnx_file
 from fan_mm.engine.exported_model import computing_part, count_parameters
 from fan_mm.engine.onnx_file import use_onnx
 from fan_mm.errors import InputError
@@ -137,6 +138,27 @@ def test_values_that_are_no_numbers_are_refused(images):
     model.model.logits = False
     with pytest.raises(InputError, match='returns NaN: it is damaged, or float16 overflows'):
         model(images)
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        (nn.Softmax(1), 1),
+        (nn.Identity(), 0),
+        (nn.Softplus(), 0),  # not negative
+        (nn.LayerNorm(5, elementwise_affine=False), 0),  # equal sums
+        (nn.Sigmoid(), 0),
+    ],
+)
+def test_a_softmax_at_the_end_of_the_file_is_said_once(images, monkeypatch, change, said):
+    lines = []
+    monkeypatch.setattr(onnx_file, 'warn', lines.append)
+    net, model = Net(), Wrapper(Net())
+    use_onnx(model, content(Session(nn.Sequential(net, change))), 'm.onnx')
+    for _ in range(2):
+        model.model(images)
+    assert len(lines) == said
+    assert all("the 'logits' in the ONNX file are not negative and sum to 1" in x for x in lines)
 
 
 def test_what_computes():

@@ -38,6 +38,26 @@ def test_class_folders_name_the_classes(tmp_path, folders, model, classes):
 
 
 @pytest.mark.parametrize(
+    ('dataset', 'names'),
+    [
+        (dict(type='CustomDataset', metainfo=dict(classes='names.txt')), ('cat', 'dog')),
+        (dict(type='CustomDataset', classes=['cat', 'dog']), ('cat', 'dog')),
+        (dict(type='CustomDataset'), None),
+        (dict(type='OfALibraryThatIsMissing', metainfo=dict(classes=['cat'])), ['cat']),
+        (dict(type='OfALibraryThatIsMissing', metainfo=dict(classes='names.txt')), None),
+        (None, None),
+    ],
+)
+def test_classes_of_the_test_split(tmp_path, monkeypatch, dataset, names):
+    register_task_library(dict(default_scope='mmpretrain'))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'names.txt').write_text('cat\ndog\n')
+    predictor = object.__new__(Predictor)
+    predictor.scope, predictor.dataset_cfg = 'mmpretrain', dataset
+    assert predictor._dataset_metainfo().get('classes') == names
+
+
+@pytest.mark.parametrize(
     'name', ['LoadAnnotations', 'mmseg.LoadDepthAnnotation', 'LoadBiomedicalAnnotation']
 )
 def test_steps_that_load_annotations_are_left_out(name):

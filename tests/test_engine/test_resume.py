@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from fan_mm.jobs.training import _set_resume
 
 
 def save(path, iteration, **entries):
+    path.parent.mkdir(exist_ok=True)
     meta = dict(iter=iteration, epoch=0, seed=7)
     state = dict(meta=meta, state_dict={'w': torch.ones(1000)}, optimizer={}, **entries)
     torch.save(state, path)
@@ -47,6 +49,17 @@ def test_a_checkpoint_written_but_not_yet_noted_counts(tmp_path):
     assert newest_checkpoint(tmp_path) == (newest, [])
     truncate(newest)
     assert newest_checkpoint(tmp_path)[0] == noted
+
+
+def test_a_copy_of_a_work_dir_does_not_go_on_from_the_original(tmp_path):
+    save(tmp_path / 'a/iter_900.pth', 900)
+    copied = shutil.copytree(tmp_path / 'a', tmp_path / 'b')
+    set_age(copied / 'last_checkpoint', 60)
+    save(tmp_path / 'a/iter_1000.pth', 1000)  # the original went on
+    assert newest_checkpoint(copied) == (copied / 'iter_900.pth', [])
+    assert newest_checkpoint(tmp_path / 'a') == (tmp_path / 'a/iter_1000.pth', [])
+    (copied / 'iter_900.pth').unlink()  # CheckpointHook(out_dir=...): the checkpoints lie elsewhere
+    assert newest_checkpoint(copied)[0].parent == tmp_path / 'a'
 
 
 @pytest.mark.parametrize('note', [b'\xff\xfe\x80', b'a\0b', b'x' * 5000])

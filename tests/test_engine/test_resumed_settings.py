@@ -1,5 +1,6 @@
 import re
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -138,6 +139,19 @@ class Plain(torch.optim.Optimizer):
         pass
 
 
+class Counting(torch.optim.Adam):
+    """Knows its weights, as no other instance does."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, lr)
+        self.steps = {id(weight): 0 for weight in self.param_groups[0]['params']}
+
+    def step(self, closure=None):
+        for weight in self.param_groups[0]['params']:
+            self.steps[id(weight)] += 1
+        super().step(closure)
+
+
 def optimizer(kind, **options):
     weight = torch.nn.Parameter(torch.ones(1))
     wrapper = OptimWrapper(kind([weight], lr=0.1, **options))
@@ -147,6 +161,7 @@ def optimizer(kind, **options):
 
 
 SGD, ADAM, ADAMW = torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW
+ADAMAX = torch.optim.Adamax
 
 
 @pytest.mark.parametrize('several', [False, True])
@@ -159,6 +174,16 @@ SGD, ADAM, ADAMW = torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW
         (ADAM, ADAMW, None),
         (SGD, Plain, None),
         (Plain, Plain, None),
+        (ADAM, ADAMAX, 'exp_inf, which Adamax needs'),
+        (ADAMAX, ADAM, 'exp_avg_sq, which Adam needs'),
+        (ADAMAX, ADAMAX, None),
+        (ADAM, torch.optim.RAdam, None),
+        (torch.optim.Adagrad, torch.optim.Adagrad, None),
+        (torch.optim.Rprop, torch.optim.Rprop, None),
+        (ADAM, Counting, None),
+        (partial(SGD, momentum=0.9), partial(SGD, nesterov=True, momentum=0.8), None),
+        (SGD, partial(SGD, momentum=0.9), None),
+        (ADAM, partial(ADAM, amsgrad=True), None),
     ],
 )
 def test_the_state_of_another_kind_of_optimizer(before, after, lacking, several):

@@ -87,8 +87,28 @@ def test_a_model_alone_takes_one_of_several_sizes(images):
             if found
             else nullcontext()
         ):
-            trial.try_model(step, loader, 'set', order)
+            assert not trial.try_model(step, loader, 'set', order)
         assert seen == (found or [[8, 8]])
+
+
+def test_a_later_set_is_only_asked_for_its_batch_of_several_sizes(images):
+    dataset, seen = images([8, 8, 8, 9, 9, 9]), []
+    loader = DataLoader(dataset, batch_size=2, collate_fn=list)
+
+    def step(batch):
+        seen.append([Image.open(sample['img_path']).width for sample in batch])
+
+    for order, first, several, batches in (
+        ([0, 1, 4, 5], True, False, [[8, 8]]),
+        ([0, 1, 4, 5], False, False, []),
+        ([0, 1, 2, 3], True, True, [[8, 8], [8, 9]]),
+        ([0, 1, 2, 3], False, True, [[8, 9]]),
+        ([2, 3, 0, 1], True, True, [[8, 9]]),
+        ([2, 3, 0, 1], False, True, [[8, 9]]),
+    ):
+        seen.clear()
+        assert trial.try_model(step, loader, 'set', order, first) == several
+        assert seen == batches
 
 
 def test_few_headers_are_read_where_images_are_sorted_by_size(monkeypatch):

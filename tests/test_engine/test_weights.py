@@ -6,14 +6,18 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModule, BaseTTAModel
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import IterBasedTrainLoop
 from torch import nn
 
+from fan_mm.analysis import subject
+from fan_mm.engine import weights
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.engine.weights import LoadFromHook, check_start, load_weights
 from fan_mm.errors import InputError
 from fan_mm.jobs.training import train
 from fan_mm.models.backbones import FANHybrid, FANSwin
 from fan_mm.models.checkpoints import to_official
+from fan_mm.models.conversion import classifier_state
 
 ARCH = dict(embed_dims=24, depth=2, num_heads=2, stem_depths=(1, 1), stem_channels=(8, 16))
 
@@ -218,8 +222,8 @@ def test_a_released_file_is_no_whole_model(model):
 # --- load_from
 
 
-def hook(model, checkpoint, resume=False):
-    told = dict(_load_from='f.pth', _resume=resume, logger=logging.getLogger())
+def hook(model, checkpoint, resume=False, loop=None):
+    told = dict(_load_from='f.pth', _resume=resume, logger=logging.getLogger(), _train_loop=loop)
     runner = SimpleNamespace(model=model, **told)
     LoadFromHook().after_load_checkpoint(runner, checkpoint)
     return checkpoint
@@ -258,13 +262,41 @@ def test_a_training_of_another_number_of_classes_is_not_resumed(model):
         (lambda s, o: dict(state_dict=s, ema_state_dict={**o, 'steps': torch.ones(1)}), None),
     ],
 )
-def test_averages_that_are_not_taken_are_said(model, content, below, caplog):
+def test_averages_that_are_not_taken_are_said(model, content, below, monkeypatch):
+    """Once, in tests and at the start of a training."""
     state = model.state_dict()
     other = {name: torch.zeros_like(value) for name, value in state.items()}
-    hook(model, content(state, other))
-    assert [f'also has averaged weights below {below},' in text for text in caplog.messages] == (
-        [True] if below else [False] * len(caplog.messages)
-    )
+    training, lines = IterBasedTrainLoop.__new__(IterBasedTrainLoop), []
+    monkeypatch.setattr(weights, 'warn', lines.append)
+    for step in (
+        lambda: load_weights(model, content(state, other), 'f.pth'),
+        lambda: hook(model, content(state, other), loop=training),
+    ):
+        lines.clear()
+        step()
+        assert len(lines) == bool(below)
+        assert all(f'f.pth also has averaged weights below {below},' in line for line in lines)
+    lines.clear()
+    hook(model, content(state, other), loop=dict(type='IterBasedTrainLoop'))  # before a test
+    assert lines == []
+
+
+def test_all_tools_take_the_average_of_a_training_with_averages(model, tmp_path):
+    """mmengine's EMAHook saves it as ``state_dict``."""
+    average = model.state_dict()
+    plain = {f'module.{name}': torch.zeros_like(value) for name, value in average.items()}
+    content = dict(state_dict=average, ema_state_dict={**plain, 'steps': torch.tensor(7)}, meta={})
+    torch.save(content, tmp_path / 'f.pth')
+    tested, analysed = Segmentor(), Segmentor().backbone
+    load_weights(tested, content, 'f.pth')  # tests, sweeps, demos, exports
+    subject._load(analysed, str(tmp_path / 'f.pth'))
+    ood, kind = classifier_state(content, None, model)
+    assert hook(model, dict(content))['state_dict'] is average and kind == 'ema'
+    for name, value in average.items():
+        assert torch.equal(tested.state_dict()[name], value)
+        assert torch.equal(ood[name], value)
+    for name, value in analysed.state_dict().items():
+        assert torch.equal(value, average[f'backbone.{name}'])
 
 
 def test_weights_without_values(model):

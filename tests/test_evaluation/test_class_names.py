@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fan_mm.evaluation.class_names import are_imagenet, readable, short, with_word
+from fan_mm.evaluation.class_names import are_imagenet, palette_of, readable, short, with_word
 from fan_mm.evaluation.scope import default_benchmark
 
 IDS = ['n01440764', 'n01443537', 'n02012849', 'n03126707']
@@ -18,6 +18,20 @@ def all_words(repo_root):
 
 def all_ids(repo_root):
     return list(all_words(repo_root))
+
+
+@pytest.mark.parametrize(
+    ('palette', 'found'),
+    [
+        ([(1, 2, 3), [4.0, 5, 6], (7, 8, 9)], [[1, 2, 3], [4, 5, 6]]),  # COCO's 80 for two classes
+        (['#ff0000', 'red'], None),
+        ([0, 0, 0, 255, 0, 0], None),
+        ('random', None),
+        (None, None),
+    ],
+)
+def test_colours_of_the_classes(palette, found):
+    assert palette_of({'palette': palette}, 2) == found
 
 
 def test_words_of_every_class_are_mmpretrain_s(repo_root):

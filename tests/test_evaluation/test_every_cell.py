@@ -9,10 +9,10 @@ from mmengine.evaluator import BaseMetric, Evaluator
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from fan_mm.engine.evaluators import Memory
 from fan_mm.evaluation import every_cell
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.every_cell import EveryCell, EveryCellFails
+from fan_mm.evaluation.sweeping.cell_metrics import CellMetrics
 
 FOG, SNOW = Cell('fog', 1), Cell('snow', 2)
 
@@ -41,15 +41,15 @@ class Silent(Accuracy):
 def watch(metric=Accuracy, parts=None):
     evaluator = Evaluator([metric()])
     evaluator.dataset_meta = {'classes': ('a', 'b')}
-    return EveryCell(evaluator, [None] * 4, parts)
+    return EveryCell(CellMetrics(evaluator, None, [None] * 4, parts))
 
 
 def tried(found, world=(0, 1), monkeypatch=None):
-    memory = Memory(found.evaluator)
+    found.metrics.begin()
     found.evaluator.process([{'right': True}, {'right': False}], [{}, {}])
     if monkeypatch:
         monkeypatch.setattr(every_cell, 'get_dist_info', lambda: world)
-    return found.try_metrics([0, 1], memory)
+    return found.try_metrics([0, 1])
 
 
 class Sized(torch.nn.Module):
@@ -176,7 +176,8 @@ def test_of_several_datasets_the_first_is_tried():
             seen.append((name, len(results), metric.dataset_meta)) or {'accuracy': 50.0}
         )
         metric.results = [True, False, True, True]
-    found = EveryCell(evaluator, [None] * 5, [slice(0, 3), slice(3, 5)])
+    parts = [slice(0, 3), slice(3, 5)]
+    found = EveryCell(CellMetrics(evaluator, None, [None] * 5, parts))
     found._score([0, 1, 2, 3])
     # three of the four are of the first dataset
     assert seen == [('first', 3, {**meta[0], 'cumulative_sizes': [3]})]

@@ -12,6 +12,7 @@ from mmengine.hooks import EMAHook
 
 from fan_mm.evaluation import identity
 from fan_mm.evaluation.identity import (
+    SAMPLE,
     _content,
     _digest,
     _plain,
@@ -20,6 +21,7 @@ from fan_mm.evaluation.identity import (
     listing_sha256,
     sample_sha256,
 )
+from fan_mm.evaluation.samples import spread
 
 CONFIG = dict(
     model=dict(type='ImageClassifier', backbone=dict(type='FANViT')),
@@ -230,10 +232,11 @@ def test_data_that_moved(tmp_path):
     assert dataset_sha256(Data, one) == dataset_sha256(Data, two)
 
 
+@pytest.mark.parametrize('count', [3, 150])
 @pytest.mark.parametrize('folder', ['images', 'labels'])
-def test_an_edit_of_equal_length_counts(tmp_path, folder):
-    one, two = samples(tmp_path / 'one'), samples(tmp_path / 'two')
-    path = tmp_path / 'two' / folder / '1.png'
+def test_an_edit_of_equal_length_counts(tmp_path, folder, count):
+    one, two = samples(tmp_path / 'one', count), samples(tmp_path / 'two', count)
+    path = tmp_path / 'two' / folder / f'{spread(count, SAMPLE)[1]}.png'
     path.write_bytes(path.read_bytes().swapcase())
     assert dataset_sha256(Data, one) != dataset_sha256(Data, two)
 

@@ -42,6 +42,7 @@ def sweep(quality, seed=0, scope=SCOPE, missing=(), images=IMAGES, task='classif
         dataset={'type': 'ImageNet', 'samples': images, 'classes': ['a', 'b'], 'palette': None},
         protocol={'seed': 0},
         per_image=per_image,
+        summarized=['top5'] if task == 'detection' else [],
     )
     return results, per_image
 
@@ -255,6 +256,9 @@ def test_damaged_statistics_are_one_line(tmp_path):
     write_results(tmp_path, *sweep(0.9))
     path = tmp_path / 'per_image.npz'
     path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r'per_image\.npz is damaged'):
+        read_per_image(tmp_path)
+    np.savez(path, kind='iou', keys=['a'], fog=[1])  # no severity
     with pytest.raises(InputError, match=r'per_image\.npz is damaged'):
         read_per_image(tmp_path)
 

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmengine.evaluator import Evaluator
+from mmengine.evaluator import BaseMetric, Evaluator
 
 from fan_mm.engine.evaluators import left_as_it_was, writing_aside
 from fan_mm.engine.first_batch.trial import _say_missed
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import PerImage
+from fan_mm.evaluation.collected import by_class
 from fan_mm.evaluation.scores import (
     KNOWN_METRICS,
     compute_scores,
@@ -82,6 +83,18 @@ def test_classification():
     assert scores.statistics[:, 0, 0].tolist() == [True, False, False, False]
 
 
+def test_labels_of_classes_without_a_name():
+    metric = pytest.importorskip('mmpretrain.evaluation').Accuracy()
+    metric.dataset_meta = {'classes': ('cat',)}
+    results = [
+        {'pred_score': torch.tensor([0.1, 0.2, 0.7]), 'gt_label': torch.tensor([label])}
+        for label in (0, 2)
+    ]
+    scores = compute_scores([metric], [results])
+    assert scores.metrics == {'top1': 50.0}
+    assert scores.per_class == {'Acc': {'cat': 0.0, '1': None, '2': 100.0}}
+
+
 def test_classification_by_labels_alone():
     metric = pytest.importorskip('mmpretrain.evaluation').Accuracy()
     results = [
@@ -94,7 +107,7 @@ def test_classification_by_labels_alone():
     assert scores.statistics[:, 0, 0].tolist() == [False, True, True, False]
 
 
-def coco_metric(tmp_path, images=2, ids=(1, 2), **options):
+def coco_metric(tmp_path, images=2, ids=(1, 2), kind='CocoMetric', **options):
     import json
 
     detection = pytest.importorskip('mmdet.evaluation')
@@ -115,7 +128,7 @@ def coco_metric(tmp_path, images=2, ids=(1, 2), **options):
     }
     path = tmp_path / 'annotations.json'
     path.write_text(json.dumps(annotations))
-    metric = detection.CocoMetric(ann_file=str(path), **options)
+    metric = getattr(detection, kind)(ann_file=str(path), **options)
     metric.dataset_meta = {'classes': ('car', 'dog')}
     return metric
 
@@ -159,6 +172,38 @@ def test_detection(ids, tmp_path, capsys):
     whole, less = scores.arrays(matches=True), scores.arrays(matches=False)
     assert set(less) == {'statistics', *(f'draws/{name}' for name in known)}
     assert {'matches/bbox/hit', *less} < set(whole)
+
+
+@pytest.mark.parametrize('ids', [(1, 2), (2, 1)], ids=['ascending', 'falling'])
+def test_classes_by_the_faster_evaluation(ids, tmp_path):
+    pytest.importorskip('faster_coco_eval')
+    metric = coco_metric(tmp_path, ids=ids, kind='FasterCocoMetric')
+    scores = compute_scores([metric], [detected(metric, [[BOX], []])])
+    assert scores.per_class == {'bbox_mAP': {'car': pytest.approx(50.5, abs=0.06), 'dog': None}}
+
+
+@pytest.mark.parametrize('compute', [True, False])
+def test_classes_of_an_evaluation_that_sorts_them(compute):
+    """lvis-api is not installed here; a metric with a computation of its own is left as it is."""
+    methods = {'process': None, 'compute_metrics': lambda self, results: {}}
+    library = type('LVISMetric', (BaseMetric,), {'__module__': 'mmdet.evaluation', **methods})
+    own = {} if compute else {'compute_metrics': lambda self, results: {}}
+    metric = type('Own', (library,), own)()
+    metric.cat_ids = [7, 9, 4]
+    values = {'seven': 4.0, 'nine': 7.0, 'four': 9.0}  # in the order of ids
+    expected = {'seven': 7.0, 'nine': 9.0, 'four': 4.0} if compute else values
+    assert by_class(metric, values) == expected
+
+
+@pytest.mark.parametrize('ids', [(1, 2), (2, 1)], ids=['ascending', 'falling'])
+def test_classes_of_each_of_two_detection_metrics(ids, tmp_path):
+    metrics = []
+    for prefix, own in (('a', ids), ('b', ids[::-1])):
+        (tmp_path / prefix).mkdir()
+        metrics.append(coco_metric(tmp_path / prefix, ids=own, prefix=prefix))
+    scores = compute_scores(metrics, [detected(metric, [[BOX], []]) for metric in metrics])
+    expected = {'car': pytest.approx(50.5), 'dog': None}
+    assert scores.per_class == {'bbox_mAP': expected, 'b/bbox_mAP': expected}
 
 
 @pytest.mark.parametrize(

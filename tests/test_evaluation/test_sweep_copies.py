@@ -1,11 +1,13 @@
 """Corrupted in memory or read as copies: the same pixels, in the place and order of the benchmark."""
 
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from mmengine.registry import TRANSFORMS
+from mmengine.runner import Runner
 from stripe_sweeps import SMALL, table
 
 from fan_mm.corruptions import corrupt, image_key, seed_for
@@ -36,6 +38,20 @@ def test_on_the_fly_equals_generated_png(sweep, tiny_cityscapes, tmp_path, chann
     other = 'rgb' if channel_order == 'bgr-as-rgb' else 'bgr-as-rgb'
     with pytest.raises(InputError, match=rf'--channel-order {other}: .* made with {channel_order}'):
         sweep(corrupted_root=root, channel_order=other)
+
+
+def test_paths_of_a_dataset_may_be_objects(cfg, sweep, tiny_cityscapes, tmp_path):
+    loader = Runner.build_dataloader(cfg.test_dataloader)
+    listed = [
+        {**loader.dataset.get_data_info(i), 'img_path': Path(path)}
+        for i, path in enumerate(sweep().paths)
+    ]
+    loader.dataset.get_data_info = lambda index: dict(listed[index])
+    options = dict(corruptions=['fog'], severities=[3], seed=0)
+    root = tmp_path / 'c'
+    generate(tiny_cityscapes, root, 'cityscapes', {'fog': [3]}, jobs=1, seed=0)
+    read = sweep(loader=loader, corrupted_root=root, **options).run()
+    assert table(read) == table(sweep(**options).run())
 
 
 def test_pictures_whose_names_are_no_utf8(sweep, tiny_cityscapes, tmp_path):

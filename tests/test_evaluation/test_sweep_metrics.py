@@ -160,6 +160,34 @@ class Twice(Own):
             self.results += [right(sample), right(sample)]
 
 
+class Adding(Own):
+    """Does not reset what it keeps: tools/test.py lets it compute only once."""
+
+    def __init__(self):
+        super().__init__()
+        self.total, self.shares, self.seen = 0.0, torch.zeros(1), []
+
+    def process(self, data_batch, data_samples):
+        super().process(data_batch, data_samples)
+        for sample in data_samples:
+            self.total += right(sample)
+            self.shares += right(sample)
+            self.seen.append(right(sample))
+
+    def compute_metrics(self, results):
+        count = len(self.seen)
+        scores = (self.total / count, float(self.shares) / count, sum(self.seen) / count)
+        return dict(zip(('accuracy', 'acc', 'auc'), scores, strict=True))
+
+
+def test_metrics_that_do_not_reset_what_they_keep(cfg):
+    expected = [c['metrics']['accuracy'] for c in run(cfg, Own(), severities=[1, 5])['cells']]
+    found = [c['metrics'] for c in run(cfg, Adding(), severities=[1, 5])['cells']]
+    assert [list(scores.values()) for scores in found] == [
+        pytest.approx([score] * 3) for score in expected
+    ]
+
+
 @pytest.mark.parametrize('kind', [Counting, Nested, PerBatch, Twice, Keyed])
 def test_metrics_that_collect_in_ways_of_their_own(cfg, kind):
     expected = [c['metrics']['accuracy'] for c in run(cfg, Own())['cells']]

@@ -10,6 +10,7 @@ from stripe_model import StripeModel
 from stripe_sweeps import CELLS, changed_weights, status, table
 
 from fan_mm.errors import InputError
+from fan_mm.fileio import whole_file
 
 
 def test_cells_of_another_place_of_the_corruption_do_not_count(sweep, tmp_path):
@@ -162,11 +163,13 @@ def test_what_a_kill_left_is_removed_and_nothing_else(sweep, tmp_path, overwrite
     left += ['.per_class.{}.csv', 'figures/.heat_map.{}.pdf', 'images/fog_1/.000001_image.{}.jpg']
     left += ['cells/.fog_1.{}.npz']
     left = [tmp_path / name.format('0123456789ab') for name in left]
-    others = [tmp_path / name for name in ('.mine.0123456789ab.txt', '.results', 'figures/.a.png')]
+    others = [tmp_path / name for name in ('.results', 'figures/.a.png')]
     for path in (*left, *others):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    sweep(work_dir=tmp_path, overwrite=overwrite).run()
+    with whole_file(tmp_path / 'report.html') as being_written:
+        sweep(work_dir=tmp_path, overwrite=overwrite).run()
+        assert being_written.exists()
     assert [path for path in left if path.exists()] == []
     assert [path for path in others if not path.exists()] == []
 

@@ -94,6 +94,7 @@ def test_every_key_of_a_segmentor_is_accounted_for(name):
     for number in range(4):
         made = conversion.names[f'decode_head.linear_c{number + 1}.proj.weight']
         assert made[0] == f'decode_head.convs.{number}.conv.weight'
+        assert conversion.state_dict[made[0]].shape[2:] == (1, 1)
     made = [key for names in conversion.names.values() for key in names]
     assert len(made) == len(set(made))
     assert set(made) == set(conversion.state_dict)
@@ -236,6 +237,7 @@ def test_detectors_convert_key_by_key(name):
     ):
         assert key in heads
     assert heads['roi_head.bbox_head.0.fc_reg.bias'].shape == (4 * 80,)
+    heads = dict(reversed(heads.items()))  # a file's order does not matter
     state = official_detector(name, heads, device='meta')
     conversion = convert(dict(state_dict=state))
     assert set(conversion.names) == set(state)

@@ -70,6 +70,7 @@ def test_out_types_agree(backbone, arch):
 @pytest.mark.parametrize(('backbone', 'arch'), SMALL, ids=SMALL_IDS)
 def test_inference_equals_the_training_path(backbone, arch, monkeypatch):
     """Without gradients a CPU takes other ways; many sizes, odd ones and one token among them."""
+    monkeypatch.setattr(attention, 'mkl_is_half_as_wide', lambda: True)
     monkeypatch.setattr(attention, 'MANY_TOKENS', 500)
     module = make(backbone, arch, out_indices=all_outputs(backbone, arch)).eval()
     for size in ((16, 16), (17, 40), (400, 416), (16, 333)):

@@ -271,6 +271,7 @@ def test_traced_graphs_keep_plain_products():
 @pytest.mark.usefixtures('threads')
 @pytest.mark.parametrize('tokens', [600, 1100])
 def test_attention_in_blocks_of_queries(tokens, monkeypatch):
+    monkeypatch.setattr(attention, 'mkl_is_half_as_wide', lambda: True)
     monkeypatch.setattr(attention, 'MANY_TOKENS', 600)
     monkeypatch.setattr(attention, 'SCORES', 70 * tokens)
     q, k, v = torch.randn(3, 2, tokens, 3, 8).transpose(2, 3)
@@ -282,9 +283,26 @@ def test_attention_in_blocks_of_queries(tokens, monkeypatch):
     assert blocks.transpose(1, 2).is_contiguous()
 
 
+@pytest.mark.parametrize(
+    ('processor', 'expected'),
+    [
+        (dict(cpu_name='AMD EPYC 9654', avx512_f=True, avx_vnni=False), False),  # Zen 4
+        (dict(cpu_name='AMD EPYC 9755', avx512_f=True, avx_vnni=True), True),  # Zen 5
+        (dict(cpu_name='Intel(R) Xeon(R) Platinum 8481C', avx512_f=True, avx_vnni=True), False),
+        (dict(architecture='aarch64'), False),
+        ({}, False),
+    ],
+)
+def test_processors_on_which_mkl_is_slow(processor, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: processor, raising=False)
+    assert linear.mkl_is_half_as_wide.__wrapped__() == expected
+
+
 @pytest.mark.usefixtures('threads')
+@pytest.mark.parametrize('blocks', [False, True])
 @pytest.mark.parametrize('inference', [False, True])
-def test_memory_of_token_mixing_grows_with_the_tokens(inference):
+def test_memory_of_token_mixing_grows_with_the_tokens(inference, blocks, monkeypatch):
+    monkeypatch.setattr(attention, 'mkl_is_half_as_wide', lambda: blocks)
     dim, heads = 64, 4
     mixing = TokenMixing(dim, heads)
 

@@ -201,8 +201,6 @@ def summarise(task, metric, severities, groups, hold_outs, cells):
         m = mean([rows[c]['mean'] for c in names])
         absent = [f'{c}/{s}' for c in names for s in missing[c]]
         retention = None if m is None or clean is None else 100 * m / clean
-        if clean is None:
-            absent = ['clean/0', *absent]
         summary['groups'][group] = {
             'mean': m,
             'retention': retention,

@@ -39,6 +39,10 @@ def test_series_are_told_apart_by_any_vision(theme, vision):
     assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 20
 
 
+def test_many_series_differ_in_colour_or_marker():
+    assert len({colours.series(index) for index in range(42)}) == 42
+
+
 @pytest.mark.parametrize('theme', [0, 1])
 def test_text_and_series_stand_out_from_the_paper(theme):
     paper = colours.NEUTRALS['paper'][theme]
@@ -53,6 +57,10 @@ def test_the_ramp_darkens_with_the_loss_and_its_numbers_can_be_read():
     lightness = [lab(linear(shade))[0] for shade in shades]
     assert np.all(np.diff(lightness) < 0)
     assert lightness[0] > 93
+    assert (colours.heat(-0.1), colours.heat(1.1)) == (
+        shades[0],
+        shades[-1],
+    )  # a gain; below nothing
     assert min(contrast(shade, colours.ink_on(shade)) for shade in shades) > 4.5
 
 

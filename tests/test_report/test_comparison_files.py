@@ -12,9 +12,11 @@ from matplotlib.text import Annotation, Text
 from report_checks import assert_fetches_nothing, assert_labels_inside, read_page
 from synthetic_results import synthetic_results, write_results
 
+from fan_mm.corruptions import CORRUPTIONS, SEVERITIES
 from fan_mm.report import colours
 from fan_mm.report.comparison import build_comparison
 from fan_mm.report.comparison_files import write_comparison
+from fan_mm.report.comparison_page import comparison_page
 from fan_mm.report.figures import group_bars
 from fan_mm.report.labels import UNLIKE, corruption_label
 from fan_mm.report.latex import latex
@@ -49,7 +51,10 @@ def test_page(folder):
     assert row[1:4] == ['81.5', '66.4', '81.5']
     ids = [a['id'] for _, a in page.tags if 'id' in a]
     assert len(ids) == len(set(ids))
-    assert any('Table 13, row 16.' in r[-1] for table in page.tables for r in table)
+    assert not {'others', 'calibration'} & set(ids)  # nothing to show
+    (sources,) = (table for table in page.tables if table[0][-1] == 'source')
+    assert len(sources) == 1 + 20 + 1
+    assert any('Table 13, row 16.' in row[-1] for row in sources)
 
 
 def test_latex_has_each_model_once_and_the_best_in_bold(folder):
@@ -81,11 +86,14 @@ def test_markdown(folder):
         text,
     )
     assert '**60.0 (1)**' in text
-    assert '- FAN-T-Hybrid: Table 9, row 17; Table 13, row 16.' in text
+    sources = text.partition('## Sources of the published rows\n\n')[2].partition('\n\n')[0]
+    assert '- FAN-T-Hybrid: Table 9, row 17; Table 13, row 16.' in sources
+    assert len(sources.splitlines()) == 20 + 1
 
 
 def test_latex_is_a_rectangular_table(folder):
     text = (folder / 'comparison.tex').read_text()
+    assert text.startswith('% needs \\usepackage{booktabs,graphicx}\n')
     columns = len(re.search(r'\\begin\{tabular\}\{(l r*|lr*)\}', text)[1])
     assert columns == 1 + 3 + 16
     rows = [line for line in text.splitlines() if line.endswith('\\\\')]
@@ -106,6 +114,7 @@ def test_every_row_can_be_traced_to_its_checkpoint(folder):
     """In the forms that a paper is made of, too."""
     markdown = (folder / 'comparison.md').read_text()
     tex = (folder / 'comparison.tex').read_text()
+    assert markdown.count('\n| what | value |\n') == 2
     for name in ('fan_50%', 'segformer_b2'):
         results = synthetic_results(name=name)
         for what, value in (
@@ -125,7 +134,7 @@ def test_a_wide_table_is_made_as_wide_as_the_page(folder):
 
 
 def test_every_mean_stands_under_its_corruption_in_every_form(tmp_path):
-    """With its rank, and the best in bold: of two models of which each is better at some."""
+    """With its rank, and the best in bold: of two models of which each is better at some; darker if less."""
     means = {}
     for name, quality in (('a', 1.0), ('b', 1.0)):
         results = synthetic_results(name=name, quality=quality)
@@ -150,7 +159,11 @@ def test_every_mean_stands_under_its_corruption_in_every_form(tmp_path):
     assert markdown[0] == heads and len(table) == 3
     assert latex_rows[0][4:] == [f'\\rotatebox{{90}}{{{head}}}' for head in heads[1:]]
     bold = texts['html'].partition('id="corruptions"')[2].partition('</section>')[0]
+    shades = re.findall(r'<td[^>]*background-color:(#\w+)', bold)
     bold = re.findall(r'<td(?: class="([^"]*)")?', bold)
+    entries = build_comparison([tmp_path / 'a', tmp_path / 'b']).entries
+    top = max(value for e in entries for value in (e.clean, *e.corruptions.values()))
+    assert shades == [colours.heat(1 - means[n][c] / top) for n in means for c in order]
     for row, (name, other) in enumerate((('a', 'b'), ('b', 'a'))):
         for column, corruption in enumerate(order):
             own, its = (round(means[n][corruption], 1) for n in (name, other))
@@ -170,6 +183,7 @@ def test_every_mean_stands_under_its_corruption_in_every_form(tmp_path):
         ('a_b & 5%', 'a\\_b \\& 5\\%'),
         ('x\\y', 'x\\textbackslash{}y'),
         ('mCE ↓', 'mCE $\\downarrow$'),
+        ('<a|b>', '\\textless{}a\\textbar{}b\\textgreater{}'),  # other letters in OT1
     ],
 )
 def test_latex_escapes(text, escaped):
@@ -232,6 +246,13 @@ def test_incomplete_results_are_compared_without_partial_means(tmp_path):
     assert row[2:4] == ['\N{EN DASH}'] * 2
 
 
+def test_a_page_of_nothing_but_failures(tmp_path):
+    cells = [('clean', 0), *((c, s) for c in CORRUPTIONS for s in SEVERITIES)]
+    comparison = build_comparison([write_results(tmp_path, failed=cells)])
+    assert all(v is None for e in comparison.entries for v in (e.clean, *e.corruptions.values()))
+    assert 'Not shown' in comparison_page(comparison, {'scatter': '<svg/>'})
+
+
 def test_means_over_other_cells_are_marked_everywhere(tmp_path):
     other = synthetic_results(name='b')
     other['benchmark']['severities']['snow'] = [1, 2]
@@ -292,6 +313,7 @@ def test_the_tool(tmp_path, repo_root, monkeypatch, capsys):
     assert not status
     assert printed == f'wrote {tmp_path}/out/comparison.html\n'
     assert 'published' in (tmp_path / 'out' / 'comparison.md').read_text()
+    assert [file.name for file in (tmp_path / 'out' / 'figures').glob('*.png')] == ['scatter.png']
     status, _, said = call(tmp_path / 'a', tmp_path / 'b', '--out', tmp_path / 'no')
     assert status == 2
     assert said.startswith('error: ')

@@ -129,6 +129,17 @@ def test_a_part_of_the_images_has_no_place(tmp_path, change, words):
     assert comparison.places == {}
 
 
+def test_a_part_of_semsegbench_is_shown_beside_its_models_without_a_place(tmp_path):
+    file = semsegbench(tmp_path) / 'results.json'
+    results = json.loads(file.read_text())
+    results['benchmark']['name'] = 'semsegbench-subset'
+    file.write_text(json.dumps(results))
+    comparison = build_comparison([tmp_path], published=True)
+    assert sum(bool(e.published) for e in comparison.entries) == 32
+    assert notice_with(comparison, 'not ranked with the results: they use SemSegBench')
+    assert comparison.places == {}
+
+
 def test_protocols_are_not_mixed(tmp_path):
     theirs, ours = semsegbench(tmp_path), write_results(tmp_path / 'ours', name='ours')
     comparison = build_comparison([ours, theirs], published=True)

@@ -8,6 +8,7 @@ import pytest
 from fan_mm.report import comparison_words as words
 from fan_mm.report.comparison import Difference, Entry
 from fan_mm.report.labels import DASH, MINUS, UNLIKE
+from fan_mm.report.latex import bare
 
 
 def measure(value, interval):
@@ -61,6 +62,7 @@ def comparison(*entries, **changes):
         ranks={'a': {'fog': 1}, 'b': {'fog': 1, 'snow': 2}, 'c': {'fog': 3}},
         places={},
         differences=(),
+        tables=(SimpleNamespace(others_title='Other scores'),),
     )
     return SimpleNamespace(**given | changes)
 
@@ -80,6 +82,13 @@ def test_columns_of_the_summary():
         ],
         ['b', '80.0', *[DASH] * 8],
     ]
+    finer = words.summary_columns(comparison(FULL, BARE, digits=3))
+    assert words.columnwise(finer, [FULL]) == [
+        [
+            *('a', '80.000', '60.040 [58.0, 62.0]', '75.0 [74.0, 76.0]', '40.000', '51.5'),
+            *('5.00', '50.000', DASH, '63.6'),
+        ]
+    ]
     alone = words.summary_columns(comparison(BARE))
     assert list(alone) == ['clean mIoU ↑', 'corrupted mean ↑', 'retention ↑', 'noise', 'weather']
 
@@ -95,9 +104,9 @@ def test_means_over_other_cells_are_marked():
         [other],
     )
     assert UNLIKE not in clean + real and all(UNLIKE in text for text in marked)
-    assert words.corruption_text(comparison(other), other, 'fog') == f'30.0{UNLIKE}'
-    assert words.corruption_text(comparison(FULL), FULL, 'fog') == '30.0'
-    assert words.corruption_text(comparison(other), replace(other, corruptions={}), 'fog') == DASH
+    for entry, text in ((other, f'30.0{UNLIKE}'), (FULL, '30.0'), (BARE, DASH)):
+        snow, fog = words.scores(comparison(FULL, entry), entry)
+        assert (snow.text, fog.text) == (DASH, text)
 
 
 def test_columns_of_calibration():
@@ -108,30 +117,36 @@ def test_columns_of_calibration():
     marked = replace(FULL, unlike=frozenset({'mean'}))
     assert [UNLIKE in text for text in words.columnwise(columns, [marked])[0][1:]].count(True) == 1
     assert len(words.calibration_columns(comparison(FULL), 'NLL')) == 1
-    assert words.calibrated(comparison(FULL, BARE)) == [FULL]
 
 
 def test_columns_of_other_scores():
     both = comparison(FULL, replace(BARE, others={'mAcc': measure(50.0, None)}), BARE)
-    columns = words.other_columns(both)
+    others, calibration = words.further_tables(both)
+    columns = others.columns
     assert list(columns) == ['mAcc ↑']
     assert words.columnwise(columns, both.entries) == [
         ['a', '70.0 [69.0, 71.0]'], ['b', '50.0'], ['b', DASH]
     ]  # fmt: skip
-    assert words.columnwise(words.other_columns(both, bare=True), [FULL]) == [['a', '70.0']]
-    assert words.with_others(both) == list(both.entries[:2])
+    assert bare(columns['mAcc ↑'](FULL)) == '70.0'
+    assert others.entries == list(both.entries[:2])
+    assert calibration.entries == [FULL] and len(calibration.columns) == 2
+    assert not words.further_tables(comparison(BARE))
 
 
 @pytest.mark.parametrize(
-    ('level', 'unit', 'caption'),
+    ('level', 'unit', 'caption', 'intervals'),
     [
-        (0.95, '%', 'Mean over Cityscapes-C, per cent; in brackets 95 % bootstrap intervals.'),
-        (None, '', 'Mean over Cityscapes-C; in brackets bootstrap intervals.'),
+        (
+            *(0.95, '%', 'Mean over Cityscapes-C, per cent.'),
+            ' In brackets 95 % bootstrap intervals.',
+        ),
+        (None, '', 'Mean over Cityscapes-C.', ''),
     ],
 )
-def test_captions(level, unit, caption):
-    assert words.others_caption(comparison(level=level, unit_label=unit)) == caption
-    assert words.calibration_caption(comparison()).startswith(
+def test_captions(level, unit, caption, intervals):
+    others, calibration = words.further_tables(comparison(FULL, level=level, unit_label=unit))
+    assert (others.caption, others.intervals) == (caption, intervals)
+    assert calibration.caption.startswith(
         'Calibration on clean images, and the mean over Cityscapes-C: ECE'
     )
 
@@ -146,8 +161,12 @@ def test_places():
 
 
 def test_who_is_best():
-    assert words.best(comparison(), 'fog') == {'a', 'b'}
-    assert words.best(comparison(), 'snow') == set()
+    snow, fog = words.scores(comparison(FULL), FULL)
+    assert (snow.best, snow.below, snow.share) == (False, '', None)
+    assert (fog.best, fog.below, fog.share) == (True, '(1)', 1 - 30 / 80)
+    snow, fog = words.scores(comparison(FULL), replace(FULL, name='b'))
+    assert (snow.best, snow.below) == (False, '(2)') and fog.best
+    assert not words.scores(comparison(FULL), replace(FULL, name='c'))[1].best
 
 
 def test_entries_with_corruptions():

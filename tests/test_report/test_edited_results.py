@@ -10,7 +10,7 @@ from synthetic_results import synthetic_results
 
 from fan_mm.evaluation.results import PER_IMAGE, RESULTS, read_results, write_with_arrays
 from fan_mm.report.comparison import build_comparison
-from fan_mm.report.findings import findings_notice
+from fan_mm.report.findings import notices
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.shift_comparison import build_shift_comparison
 from fan_mm.report.shift_table import ShiftTable
@@ -36,7 +36,8 @@ def forms(folder):
         table = RobustnessTable(results)
         found = {'md': report_markdown(table, []), 'csv': cells_csv(table)}
         comparison = build_comparison([folder])
-    return {**found, 'html': findings_notice(results), 'notices': '\n'.join(comparison.notices)}
+    shown = ''.join(notice.html() for notice in notices(table))
+    return {**found, 'html': shown, 'notices': '\n'.join(comparison.notices)}
 
 
 def cell_and_mean(results):

@@ -1,6 +1,7 @@
 """Figures are drawn, hold what they should, and every label lies inside the canvas."""
 
 import re
+import warnings
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 
@@ -15,6 +16,7 @@ from report_checks import assert_labels_inside
 from synthetic_results import synthetic_results
 
 from fan_mm.report import colours, figures
+from fan_mm.report.labels import DASH, UNLIKE, named_scope
 from fan_mm.report.robustness_table import RobustnessTable
 
 DRAWN = {
@@ -39,6 +41,29 @@ def test_labels_lie_inside_the_canvas(name, task):
     assert_labels_inside(DRAWN[name](RobustnessTable(results)))
 
 
+@pytest.mark.parametrize('name', ['$\\frac{$ x_$', '_seed_1', '汽车 <b>'])
+def test_models_are_called_as_they_like(name):
+    """A pair of dollar signs is no formula, and a name that begins with an underscore is no secret."""
+    tables = [RobustnessTable(synthetic_results(name=n)) for n in (name, 'other')]
+    for figure in (figures.heat_map(tables[0]), figures.group_bars(tables)):
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'Glyph .* missing from')
+            assert_labels_inside(figure)
+        assert any(t.get_text().split('\n')[0] == name for t in texts_of(figure))
+    with figures.style():
+        figure = figures.new_figure(figures.WIDTH, 2)
+        figures.legend_of_models(figure, [name, 'other'], above=True)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [name, 'other']
+
+
+def test_what_the_mark_beside_a_bar_says_lies_inside():
+    first, other = synthetic_results(name='seed_1/' * 20), synthetic_results(name='other')
+    other['benchmark']['severities']['snow'] = [1, 2]
+    figure = figures.group_bars([RobustnessTable(first), RobustnessTable(other)])
+    assert_labels_inside(figure)
+    assert sum(UNLIKE in t.get_text() for t in texts_of(figure)) == 2  # weather, and the words
+
+
 def test_heat_map_prints_every_value():
     table = RobustnessTable(synthetic_results(absent=[('snow', 4)], failed=[('fog', 1)]))
     shown = [t.get_text() for t in texts_of(figures.heat_map(table))]
@@ -48,6 +73,20 @@ def test_heat_map_prints_every_value():
                 assert f'{value:.1f}' in shown
     assert shown.count('missing') == shown.count('failed') == 1
     assert shown.count('·') == 8  # four kinds of noise at severities 4 and 5
+
+
+def test_red_is_kept_for_what_is_missing():
+    """A number without a clean score is as good as any; a mean without one of its cells is none."""
+    results = synthetic_results(absent=[('snow', 4)])
+    results['summary']['clean'] = results['cells'][0]['metrics']['mIoU'] = None
+    table = RobustnessTable(results)
+    red = [
+        t.get_text() for t in texts_of(figures.heat_map(table)) if t.get_color() == colours.ALARM
+    ]
+    assert red == ['missing', 'incomplete']
+    assert table.mean_text(table.row('snow')) == 'incomplete'
+    undefined = table.row('snow') | {'complete': True}
+    assert table.mean_text(undefined) == DASH
 
 
 def test_curves_show_the_values_and_leave_gaps():
@@ -83,13 +122,15 @@ def some_of(task, groups, corruptions, severities):
 @pytest.mark.parametrize(('corruptions', 'severities'), [(1, 1), (4, 3)])
 def test_curves_of_any_number_of_groups_fill_the_figure(groups, corruptions, severities):
     task = 'classification' if groups == 5 else 'segmentation'
-    figure = figures.severity_curves(some_of(task, groups, corruptions, severities))
+    table = some_of(task, groups, corruptions, severities)
+    table.benchmark = named_scope(table.results['benchmark'] | {'name': 'all-subset'})
+    figure = figures.severity_curves(table)
     assert_labels_inside(figure)
     panels = [axes.get_tightbbox() for axes in figure.axes]
     assert len(panels) == groups
     assert max(box.x1 for box in panels) > 0.95 * figure.bbox.width
     assert len({round(axes.bbox.width) for axes in figure.axes}) == 1
-    assert figure.axes[0].bbox.width > 0.2 * figures.WIDTH * figure.dpi
+    assert figure.axes[0].bbox.width > 0.19 * figures.WIDTH * figure.dpi
     lowest = min(axes.bbox.y0 for axes in figure.axes)
     for axes in figure.axes:
         if abs(axes.bbox.y0 - lowest) < 1:

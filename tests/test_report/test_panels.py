@@ -119,10 +119,21 @@ def test_side_by_side(image):
     row = side_by_side([image, half], ['first', 'second'])
     title = row.shape[0] - 60
     assert title > 10
+    assert side_by_side([image], ['']).shape == side_by_side([image], ['first']).shape
     assert np.array_equal(row[title:, :90], image)
     assert (row[title:, 96:] == 7).all() and row.shape[1] == 90 + 6 + 40
     assert (row[:, 90:96] == 255).all()
     assert (row[:title, :90] < 128).any() and (row[:title, 96:] < 128).any()  # the titles
+
+
+def test_a_title_wider_than_its_image_has_lines(image):
+    """Models of one config differ in their names' ends."""
+    name = 'fan_hybrid_s (seed_'
+    one, other = (side_by_side([image, image], ['image', f'{name}{i})']) for i in (1, 2))
+    title = one.shape[0] - 60
+    assert one.shape[1] == 2 * 90 + 6 and np.array_equal(one[title:, 96:], image)
+    assert np.array_equal(one[:, :90], other[:, :90]) and not np.array_equal(one, other)
+    assert (one[:title, -2:] == 255).all()  # no letter is cut
 
 
 def test_distinct_palette():

@@ -34,4 +34,4 @@ def test_an_unknown_backbone_is_one_line(repo_root):
     pytest.importorskip('onnxscript')
     done = benchmark(repo_root, '--arch', 'resnet:50')
     assert done.returncode == 2
-    assert done.stderr.startswith('error: --arch is KIND:SIZE')
+    assert done.stderr.startswith('error: --arch is BACKBONE:SIZE')

@@ -109,6 +109,23 @@ def test_a_gradient_that_is_no_number_does_not_hold(gpu, place):
     assert row['holds'] and row['worst'] < 1e-6
 
 
+@pytest.mark.parametrize('size', ['3', '7'])
+def test_kernels_and_their_candidates_are_compared_on_the_same_inputs(gpu, monkeypatch, size):
+    pytest.importorskip('triton')
+    tiles, columns = (pytest.importorskip(f'gpu.{n}') for n in ('tiles', 'depthwise_columns'))
+    from fan_mm.models.kernels import depthwise_triton
+
+    for kernels in (depthwise_triton, columns):
+        monkeypatch.setattr(kernels, 'convolve', lambda x, weight, *_: x * weight.sum((1, 2, 3)))
+        monkeypatch.setattr(kernels, 'gradients', lambda g, x, weight: (g * x, weight))
+    monkeypatch.setattr(tiles, 'captured', lambda way: way)
+    monkeypatch.setattr(tiles, 'STEM', (1, 2, 3, 4))
+    monkeypatch.setattr(tiles, 'HIDDEN', (1, 3, 2, 8))
+    for what in tiles.DEPTHWISE:
+        row = tiles.compare(what, size, [(1, 2, 3, 4, 5)])
+        assert row['difference'] == 0 and row['holds'], what
+
+
 def test_chosen_sections_run_in_the_order_asked_for(gpu, tmp_path, monkeypatch):
     acceptance, results = gpu
     program = "import sys, time; print(sys.argv[1]); time.sleep(60 * (sys.argv[1] == 'runs'))"

@@ -26,4 +26,4 @@ def test_both_are_compared_with_a_fan_without(repo_root):
 def test_a_backbone_without_tokens_is_one_line(repo_root):
     done = benchmark(repo_root, '--arch', 'fan_swin:tiny')
     assert done.returncode == 2
-    assert done.stderr == 'error: --arch is fan_vit:SIZE or fan_hybrid:SIZE\n'
+    assert done.stderr == 'error: --arch is BACKBONE:SIZE with a BACKBONE of fan_vit, fan_hybrid\n'

@@ -104,6 +104,8 @@ def generate(
             changed since, a full disk, a destination that was removed meanwhile. After this, Ctrl-C
             or SIGTERM (SystemExit with status 143) the same call continues.
     """
+    if layout not in LAYOUTS:
+        raise InputError(f'layout must be one of {", ".join(LAYOUTS)}, not {layout!r}')
     file_format = file_format or LAYOUTS[layout].file_format
     if file_format == 'png' and quality is not None:
         raise InputError('--quality is for JPEG; PNG is lossless')

@@ -73,11 +73,12 @@ class CorruptOne:
     def prepared(self, data: bytes) -> tuple[np.ndarray, list[str]]:
         """A clean image from its file, uint8 BGR, ready to be corrupted; and remarks (`decode`)."""
         image, remarks = decode(data)
-        if min(image.shape[:2]) < MIN_SIDE:
-            height, width = image.shape[:2]
+        if crop := LAYOUTS[self.options.layout].crop:
+            image = resize_and_crop(image, *crop)
+        height, width = image.shape[:2]
+        if min(height, width) < MIN_SIDE:
             raise UnreadableImageError(f'{width}x{height} pixels, smaller than {MIN_SIDE}')
-        crop = LAYOUTS[self.options.layout].crop
-        return resize_and_crop(image, *crop) if crop else image, remarks
+        return image, remarks
 
     def encoded(self, image: np.ndarray, relative: str, corruption: str, severity: int) -> bytes:
         """One corrupted copy as the bytes of its file."""
@@ -111,7 +112,8 @@ class CorruptOne:
         """
         outcome = Outcome()
         missing = []
-        for index, cell in enumerate(self.options.cell_list()):
+        cells = self.options.cell_list()
+        for index, cell in enumerate(cells):
             path = self.path(relative, *cell)
             if not path.exists():
                 missing.append(index)
@@ -138,9 +140,8 @@ class CorruptOne:
         for index in missing:
             if stop.is_set():
                 break
-            cell = self.options.cell_list()[index]
-            data = self.encoded(image, relative, *cell)
-            write_whole(self.path(relative, *cell), data)
+            data = self.encoded(image, relative, *cells[index])
+            write_whole(self.path(relative, *cells[index]), data)
             outcome.digests[index] = hashlib.sha256(data).digest()
             with written.get_lock():
                 written.value += 1

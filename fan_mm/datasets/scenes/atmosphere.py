@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-_SHIFT = 4
+from fan_mm.datasets.scenes.camera import SHIFT, subpixel
+
 _NEAREST, _FARTHEST = 1.2, 24.0  # metres between which single drops and flakes are seen
 _EXPOSURE = 1 / 120  # seconds in which a drop draws its streak
 _SPEEDS = {'rain': 8.0, 'snow': 1.2}  # metres per second downwards
@@ -73,9 +74,9 @@ def falling(
 
 
 def _stroke(layer: np.ndarray, start: np.ndarray, end: np.ndarray, wide: float, value: int) -> None:
-    (ax, ay), (bx, by) = np.rint(np.stack([start, end]) * (1 << _SHIFT)).astype(int).tolist()
-    if abs(by - ay) < (1 << _SHIFT) or wide > np.hypot(bx - ax, by - ay) / (1 << _SHIFT):
-        radius = max(round(wide / 2 * (1 << _SHIFT)), 1 << (_SHIFT - 1))
-        cv2.circle(layer, (ax, ay), radius, value, -1, cv2.LINE_AA, _SHIFT)
+    (ax, ay), (bx, by) = subpixel(np.stack([start, end])).tolist()
+    if abs(by - ay) < (1 << SHIFT) or wide > np.hypot(bx - ax, by - ay) / (1 << SHIFT):
+        radius = max(round(wide / 2 * (1 << SHIFT)), 1 << (SHIFT - 1))
+        cv2.circle(layer, (ax, ay), radius, value, -1, cv2.LINE_AA, SHIFT)
     else:
-        cv2.line(layer, (ax, ay), (bx, by), value, max(1, round(wide)), cv2.LINE_AA, _SHIFT)
+        cv2.line(layer, (ax, ay), (bx, by), value, max(1, round(wide)), cv2.LINE_AA, SHIFT)

@@ -4,7 +4,7 @@ import numpy as np
 
 from fan_mm.datasets.scenes.labels import Label
 from fan_mm.datasets.scenes.painter import Painter
-from fan_mm.datasets.scenes.prop import Prop, circle, cuboid, hsv, metal, paint, pick
+from fan_mm.datasets.scenes.prop import Prop, beside_street, circle, hsv, metal, paint, pick
 from fan_mm.datasets.scenes.surface import Surface
 
 # Metres of a barrier, from its near end, on which joints and bars are drawn one by one.
@@ -47,8 +47,7 @@ def fence(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int)
             posts = np.arange(0, front.length, 3.0 if kind == 'rail' else 2.0)
             front.rectangles(posts, 0.0, 0.09, height, colour * 0.8, smallest=0.35)
 
-    hull = cuboid((x - 0.05, 0, z0), (x + 0.05, height, z1))
-    return Prop((x - 0.05, z0), (x + 0.05, z1), draw, hull)
+    return beside_street(x - 0.05, x + 0.05, z0, z1, height, draw)
 
 
 def wall(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int) -> Prop:
@@ -88,5 +87,4 @@ def wall(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int) 
             tag = circle(1.0, 7) * rng.uniform(0.4, 1.1, (7, 1)) * (1.0, 0.4) + place
             painter.patches(front.points(tag)[None], paint(rng), front.normal)
 
-    low, high = min(x, back), max(x, back)
-    return Prop((low, z0), (high, z1), draw, cuboid((low, 0, z0), (high, height, z1)))
+    return beside_street(x, back, z0, z1, height, draw)

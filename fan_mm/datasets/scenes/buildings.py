@@ -6,7 +6,7 @@ import numpy as np
 
 from fan_mm.datasets.scenes.labels import Label
 from fan_mm.datasets.scenes.painter import Painter
-from fan_mm.datasets.scenes.prop import Prop, cuboid, hsv, paint, pick
+from fan_mm.datasets.scenes.prop import Prop, beside_street, hsv, paint, pick
 from fan_mm.datasets.scenes.surface import Surface
 
 _STOREY = 3.1
@@ -34,14 +34,9 @@ def building(rng: np.random.Generator, x: float, z0: float, z1: float, outward: 
         middle, ridge = (x + far) / 2, height + rng.uniform(2.2, 3.6)
         gable = [(x, height, z0), (far, height, z0), (middle, ridge, z0)]
         painter.polygon(gable, facade.wall * 0.96, (0.0, 0.0, -1.0))
-        eave = x - outward * 0.4
+        eave, low = x - outward * 0.4, height - 0.2
         for a, b in pairwise(np.linspace(z0, z1, max(2, int((z1 - z0) / 6) + 1))):
-            slope = [
-                (eave, height - 0.2, a),
-                (eave, height - 0.2, b),
-                (middle, ridge, b),
-                (middle, ridge, a),
-            ]
+            slope = [(eave, low, a), (eave, low, b), (middle, ridge, b), (middle, ridge, a)]
             painter.polygon(slope, facade.roof, (-outward * 0.6, 0.8, 0.0))
 
     def draw(painter: Painter) -> None:
@@ -52,8 +47,7 @@ def building(rng: np.random.Generator, x: float, z0: float, z1: float, outward: 
         facade.draw(Surface(painter, (x, 0, z0), (outward, 0, 0), _DEPTH, (0, 0, -1)))
         facade.draw(Surface.beside_street(painter, x, z0, z1, -outward))
 
-    low, high = min(x, far), max(x, far)
-    return Prop((low, z0), (high, z1), draw, cuboid((low, 0, z0), (high, height, z1)))
+    return beside_street(x, far, z0, z1, height, draw)
 
 
 class _Facade:
@@ -75,11 +69,8 @@ class _Facade:
         self.roof = hsv(rng.uniform(0.0, 0.07), rng.uniform(0.2, 0.6), rng.uniform(0.25, 0.5))
         styles = ('holes', 'bands', 'curtain')
         self.style = 'holes' if self.house else pick(rng, styles, (0.7, 0.18, 0.12))
-        self.bay, self.share, self.tall = (  # windows
-            rng.uniform(2.2, 4.0),
-            rng.uniform(0.4, 0.62),
-            rng.uniform(1.3, 2.1),
-        )
+        self.bay, self.share = rng.uniform(2.2, 4.0), rng.uniform(0.4, 0.62)  # of windows
+        self.tall = rng.uniform(1.3, 2.1)
         self.shops = rng.uniform() < 0.5 and not self.house
         self.balconies = rng.uniform() < 0.25 and self.style == 'holes'
         self.ledges = rng.uniform() < 0.5

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 NEAR = 0.6  # distance in metres of the plane at which shapes are clipped
+SHIFT = 4  # fractional bits of the coordinates given to OpenCV: 1/16 pixel
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class Camera:
         cos, sin = np.cos(self.yaw), np.sin(self.yaw)
         z = depth * cos - side * sin
         return side * cos + depth * sin - self.bend * z * z, z
+
+
+def subpixel(points: np.ndarray) -> np.ndarray:
+    """Pixels ``(..., 2)`` to OpenCV's fixed-point integers, of `SHIFT` bits."""
+    return np.rint(points * float(1 << SHIFT)).astype(np.int32)
 
 
 def clip_near(view: np.ndarray) -> np.ndarray:

@@ -5,11 +5,8 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from fan_mm.datasets.scenes.scene import render_scene
-from fan_mm.datasets.scenes.storage import FIRST_SCENE, check_options, claim_folder, run_jobs
+from fan_mm.datasets.scenes.storage import FIRST_SCENE, claim_folder, image_bytes, run_jobs
 from fan_mm.fileio import write_whole
 
 CITIES = {'train': 'toyburg', 'val': 'toyhafen'}
@@ -42,9 +39,8 @@ def write_cityscapes(
     Raises:
         InputError: options out of range, or the folder contains something else.
     """
-    counts = check_options(size, train, val, seed)
     root = Path(root)
-    claim_folder(root, {'layout': 'cityscapes', 'size': list(size), **counts, 'seed': seed})
+    counts = claim_folder(root, size, train, val, seed, layout='cityscapes')
     missing = []
     for split, count in counts.items():
         for number in range(count):
@@ -63,11 +59,5 @@ def _write_scene(size: tuple[int, int], seed: int, job: tuple[int, Path, Path]) 
     """Render one scene into its two files."""
     index, image_file, label_file = job
     scene = render_scene(*size, seed, index)
-    write_whole(image_file, _png(scene.image[..., ::-1]))
-    write_whole(label_file, _png(scene.labels))
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    """PNG file of a grey or BGR image."""
-    _, data = cv2.imencode('.png', pixels)
-    return data.tobytes()
+    write_whole(image_file, image_bytes(scene.image, '.png'))
+    write_whole(label_file, image_bytes(scene.labels, '.png'))

@@ -9,22 +9,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fan_mm.datasets.scenes.labels import CLASSES, THINGS, Label
+from fan_mm.datasets.scenes.labels import THINGS, Label
 from fan_mm.datasets.scenes.scene import Scene, render_scene
-from fan_mm.datasets.scenes.storage import FIRST_SCENE, check_options, claim_folder, run_jobs
+from fan_mm.datasets.scenes.storage import (
+    FIRST_SCENE,
+    claim_folder,
+    image_bytes,
+    run_jobs,
+)
 from fan_mm.fileio import write_whole
 
 # The eight classes with instances of Cityscapes; category ids are 1 to 8 in this order.
-COCO_CLASSES = tuple(label.title for label in CLASSES if label in THINGS)
+_CATEGORY: dict[Label, int] = {label: i + 1 for i, label in enumerate(sorted(THINGS))}
+COCO_CLASSES = tuple(label.title for label in _CATEGORY)
 # Pixels; of a thing of which less is seen nobody could tell what it is: part of a crowd region.
 MIN_AREA = 100
 _ZOOM = (1.3, 2.6)
 _REACH = (12.0, 28.0)
 _EMPTY = 12  # one scene in so many is without people and vehicles
-
-_CATEGORY: dict[Label, int] = {
-    label: i + 1 for i, label in enumerate(label for label in CLASSES if label in THINGS)
-}
 
 
 def write_coco(
@@ -60,9 +62,8 @@ def write_coco(
     Raises:
         InputError: options out of range, or the folder contains something else.
     """
-    counts = check_options(size, train, val, seed)
     root = Path(root)
-    claim_folder(root, {'layout': 'coco', 'size': list(size), **counts, 'seed': seed})
+    counts = claim_folder(root, size, train, val, seed, layout='coco')
     files = {split: root / f'annotations/instances_{split}2017.json' for split in counts}
     missing = [
         (FIRST_SCENE[split] + number, root / f'{split}2017')
@@ -111,8 +112,7 @@ def _write_scene(
         reach = 0.0
     scene = render_scene(*size, seed, index, zoom=zoom, reach=reach)
     name = f'{index:012d}.jpg'
-    _, data = cv2.imencode('.jpg', scene.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-    write_whole(folder / name, data.tobytes())
+    write_whole(folder / name, image_bytes(scene.image, '.jpg'))
     height, width = size
     image = dict(id=index, file_name=name, height=height, width=width)
     return image, [dict(image_id=index, **annotation) for annotation in annotate(scene)]

@@ -58,7 +58,7 @@ def clutter(rng: np.random.Generator, frame: Frame) -> Prop:
         end = length / 2
         if kind == 'bench':
             for z in (-0.7, 0.7):
-                painter.limb(frame.place([[0, 0, z], [0, 0.45, z]]), 0.05, 0.05, (0.2, 0.2, 0.2))
+                painter.bar(frame, [[0, 0, z], [0, 0.45, z]], 0.05, (0.2, 0.2, 0.2))
             painter.box(frame, (0.42, -end), (0.5, end), half, colour)
         else:
             painter.box(frame, (0, -end), (height, end), half, colour)

@@ -6,9 +6,9 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from fan_mm.datasets.scenes.camera import NEAR
+from fan_mm.datasets.scenes.camera import NEAR, SHIFT, subpixel
 from fan_mm.datasets.scenes.labels import Label
-from fan_mm.datasets.scenes.painter import Painter, Shade, subpixel
+from fan_mm.datasets.scenes.painter import Painter, Shade
 from fan_mm.datasets.scenes.plan import Side, Street
 from fan_mm.datasets.scenes.prop import Prop, hsv
 from fan_mm.datasets.scenes.texture import noise, tiled
@@ -182,7 +182,7 @@ def draw_shadows(painter: Painter, props: Sequence[Prop]) -> None:
         points[:, 2] = np.maximum(points[:, 2], NEAR + 0.1)
         view = camera.view(points)
         if (view[:, 2] >= NEAR / 2).all():
-            cv2.fillPoly(mask, [subpixel(camera.pixels(view))], 255, cv2.LINE_AA, 4)
+            cv2.fillPoly(mask, [subpixel(camera.pixels(view))], 255, cv2.LINE_AA, SHIFT)
     size = 2 * max(1, int(light.softness * camera.focal / 12)) + 1
     top = int(np.clip(camera.horizon, 0, camera.height))
     shade = light.shadow / 255 * cv2.blur(mask, (size, size))[top:, :, None].astype(np.float32)

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from fan_mm.datasets.scenes.buildings import building
@@ -18,7 +17,7 @@ from fan_mm.datasets.scenes.plants import hedge, tree
 from fan_mm.datasets.scenes.prop import Prop
 from fan_mm.datasets.scenes.scene import paint_street, photograph
 from fan_mm.datasets.scenes.signals import sign_post, traffic_light
-from fan_mm.datasets.scenes.storage import FIRST_SCENE, check_options, claim_folder, run_jobs
+from fan_mm.datasets.scenes.storage import FIRST_SCENE, claim_folder, image_bytes, run_jobs
 from fan_mm.datasets.scenes.two_wheelers import parked_bicycle, parked_motorcycle
 from fan_mm.datasets.scenes.vehicles import bus, car, tram, truck
 from fan_mm.errors import InputError
@@ -127,12 +126,11 @@ def write_imagenet(
     Raises:
         InputError: options out of range, or the folder contains something else.
     """
-    counts = check_options(size, train, val, seed)
     classes = len(IMAGENET_CLASSES)
     if train % classes or val % classes:
         raise InputError(f'train and val must be multiples of {classes}, the number of classes')
     root = Path(root)
-    claim_folder(root, {'layout': 'imagenet', 'size': list(size), **counts, 'seed': seed})
+    counts = claim_folder(root, size, train, val, seed, layout='imagenet')
     missing = []
     for split, count in counts.items():
         for number in range(count):
@@ -148,6 +146,4 @@ def write_imagenet(
 
 def _write_image(size: tuple[int, int], seed: int, job: tuple[int, Path]) -> None:
     index, path = job
-    image = render_thing(*size, seed, index)
-    _, data = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    write_whole(path, data.tobytes())
+    write_whole(path, image_bytes(render_thing(*size, seed, index), '.jpg', _QUALITY))

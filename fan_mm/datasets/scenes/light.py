@@ -91,7 +91,7 @@ def random_light(rng: np.random.Generator) -> Light:
     kind = int(rng.choice(4, p=[0.4, 0.22, 0.26, 0.12]))
     weather = {name: row[kind] for name, row in _WEATHERS.items()}
     azimuth = rng.uniform(0, 2 * np.pi)
-    # all are drawn, whichever is used: the draws that follow would be others
+    # all are drawn, whichever is used, so that the number of draws does not depend on the weather
     elevations = rng.uniform(35, 65), rng.uniform(14, 28), 90.0, rng.uniform(8, 14)
     elevation = np.radians(elevations[kind])
     flat = np.cos(elevation)

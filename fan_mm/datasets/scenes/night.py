@@ -3,13 +3,14 @@
 import cv2
 import numpy as np
 
-_SOURCES = 40  # the strongest of an image
-_LEAST = 0.6  # metres: how near to a lamp its light does not grow any more
-_LARGEST = 0.4  # square metres of one lamp
-_POWER = 9.0  # light of a square metre that shines, at a metre from it
-_BEAM = 0.34  # half width of the head lamps' beam, and
-_DROP, _DEPTH = 0.055, 0.075  # how far below the horizon it is brightest, and half its height
-_REACH = 13.0  # metres at which it has a quarter of its light
+_SOURCES = 40  # so many of the strongest lamps of an image give light
+_LEAST = 0.6  # metres from a lamp below which its light does not grow any more
+_LARGEST = 0.4  # square metres: largest area of one lamp
+_POWER = 9.0  # light at one metre from a lamp of one square metre
+# The beam of the head lamps, per metre ahead: half its width and height, and how far below the horizon
+# it is brightest.
+_BEAM, _DEPTH, _DROP = 0.34, 0.075, 0.055
+_REACH = 13.0  # metres at which the beam has a quarter of its light
 
 
 def lit_by_lamps(

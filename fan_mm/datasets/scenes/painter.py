@@ -13,14 +13,13 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from fan_mm.datasets.scenes.camera import NEAR, Camera, clip_near
+from fan_mm.datasets.scenes.camera import NEAR, SHIFT, Camera, clip_near, subpixel
 from fan_mm.datasets.scenes.labels import Label
 from fan_mm.datasets.scenes.light import Colour, Light
 from fan_mm.datasets.scenes.relief import Relief
 
 Points = np.ndarray | Sequence  # whose last axis has the coordinates
 Shade = Colour | np.ndarray  # an RGB colour of 0 to 1
-_SHIFT = 4  # fractional bits of the coordinates given to OpenCV: 1/16 pixel
 
 
 @dataclass(frozen=True)
@@ -52,11 +51,6 @@ class Frame:
         return self.turn(points) * self.size + (self.x, 0.0, self.z)
 
 
-def subpixel(points: np.ndarray) -> np.ndarray:
-    """Pixels ``(..., 2)`` to OpenCV's fixed-point integers."""
-    return np.rint(points * float(1 << _SHIFT)).astype(np.int32)
-
-
 class Painter:
     """Draws into ``image`` ``(H, W, 3)`` uint8 RGB and ``entities`` ``(H, W)`` int32.
 
@@ -75,7 +69,7 @@ class Painter:
         self.image = np.zeros((camera.height, camera.width, 3), np.uint8)
         self.entities = np.zeros((camera.height, camera.width), np.int32)
         self.labels: list[Label] = [Label.IGNORE]
-        self.relief = Relief(camera, _SHIFT) if relief else None
+        self.relief = Relief(camera) if relief else None
 
     def begin(self, label: Label) -> None:
         """Open a new entity of a class."""
@@ -103,9 +97,9 @@ class Painter:
 
         Where they are, for the relief, is ``view``: see `Relief.fill`; details lie on what is there.
         """
-        cv2.fillPoly(self.image, contours, tuple(colour), cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(self.image, contours, tuple(colour), cv2.LINE_AA, SHIFT)
         if not detail:
-            cv2.fillPoly(self.entities, contours, len(self.labels) - 1, cv2.LINE_8, _SHIFT)
+            cv2.fillPoly(self.entities, contours, len(self.labels) - 1, cv2.LINE_8, SHIFT)
         if self.relief:
             self.relief.shine(contours, glow)
             if view is not None and not detail:
@@ -255,8 +249,8 @@ class Painter:
         distance = float(view[:, 2].mean())
         colour = self._colour(albedo, None, distance, False)
         pixels = max(1, round(thickness * self.camera.focal / distance))
-        cv2.polylines(self.image, [outline], True, colour, pixels, cv2.LINE_AA, _SHIFT)
-        cv2.fillPoly(self.entities, [outline], len(self.labels) - 1, cv2.LINE_8, _SHIFT)
+        cv2.polylines(self.image, [outline], True, colour, pixels, cv2.LINE_AA, SHIFT)
+        cv2.fillPoly(self.entities, [outline], len(self.labels) - 1, cv2.LINE_8, SHIFT)
         if self.relief:
             self.relief.fill([outline], distance)
 
@@ -289,6 +283,10 @@ class Painter:
         for centre, radius, depth in zip(pixels, (r0, r1), (near, far), strict=True):
             if radius > 0.75:
                 self._disc(centre, radius, colour, depth, glow, detail)
+
+    def bar(self, frame: Frame, ends: Points, radius: float, albedo: Shade) -> None:
+        """A `limb` of one radius between two local points."""
+        self.limb(frame.place(ends), radius, radius, albedo)
 
     def shows(self, points: np.ndarray) -> bool:
         """Whether a body around world points ``(n, 3)`` may reach into the image."""
@@ -347,9 +345,9 @@ class Painter:
         detail: bool,
     ) -> None:
         x, y = subpixel(centre).tolist()
-        size = round(radius * (1 << _SHIFT))
-        cv2.circle(self.image, (x, y), size, colour, -1, cv2.LINE_AA, _SHIFT)
+        size = round(radius * (1 << SHIFT))
+        cv2.circle(self.image, (x, y), size, colour, -1, cv2.LINE_AA, SHIFT)
         if not detail:
-            cv2.circle(self.entities, (x, y), size, len(self.labels) - 1, -1, cv2.LINE_8, _SHIFT)
+            cv2.circle(self.entities, (x, y), size, len(self.labels) - 1, -1, cv2.LINE_8, SHIFT)
         if self.relief:
             self.relief.disc((x, y), size, None if detail else depth, glow)

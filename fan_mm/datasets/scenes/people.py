@@ -70,11 +70,8 @@ class _Figure:
     ) -> None:
         self.painter, self.frame, self.joints = painter, frame, joints
         self.skin, self.hair = np.array(pick(rng, _SKIN)), np.array(pick(rng, _HAIR))
-        self.top, self.bottom, self.shoes = (
-            _garment(rng),
-            _garment(rng),
-            np.full(3, rng.uniform(0.05, 0.8)),
-        )
+        self.top, self.bottom = _garment(rng), _garment(rng)
+        self.shoes = np.full(3, rng.uniform(0.05, 0.8))
         self.sleeves = self.top if rng.uniform() < 0.7 else self.skin
         self.style = pick(rng, ('trousers', 'coat', 'skirt', 'shorts'), (0.55, 0.18, 0.15, 0.12))
         self.stout = rng.uniform(0.9, 1.2)

@@ -4,7 +4,7 @@ import numpy as np
 
 from fan_mm.datasets.scenes.labels import Label
 from fan_mm.datasets.scenes.painter import Frame, Painter
-from fan_mm.datasets.scenes.prop import Prop, cuboid, hsv, pick, standing
+from fan_mm.datasets.scenes.prop import Prop, beside_street, hsv, pick, standing
 from fan_mm.datasets.scenes.surface import Surface
 
 
@@ -93,5 +93,4 @@ def hedge(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int)
             np.stack([side, up, z], axis=1), sizes, np.outer(shades, colour), detail=trimmed
         )
 
-    low, high = min(x, back), max(x, back)
-    return Prop((low, z0), (high, z1), draw, cuboid((low, 0, z0), (high, height, z1)))
+    return beside_street(x, back, z0, z1, height, draw)

@@ -88,15 +88,17 @@ def standing(
         draw: see `Prop`.
         bottom: where the box of its shadow begins above the ground, in local metres.
     """
-    corners = [
-        (x, y, z)
-        for x in (-half, half)
-        for y in (bottom, height)
-        for z in (-length / 2, length / 2)
-    ]
-    world = frame.place(np.array(corners))
+    world = frame.place(cuboid((-half, bottom, -length / 2), (half, height, length / 2)))
     low, high = world.min(axis=0), world.max(axis=0)
     return Prop((low[0], low[2]), (high[0], high[2]), draw, world)
+
+
+def beside_street(
+    x0: float, x1: float, z0: float, z1: float, height: float, draw: Callable[[Painter], None]
+) -> Prop:
+    """A prop that fills an upright box along the street; x0 may be either side of x1."""
+    low, high = min(x0, x1), max(x0, x1)
+    return Prop((low, z0), (high, z1), draw, cuboid((low, 0, z0), (high, height, z1)))
 
 
 def pick(

@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from fan_mm.datasets.scenes.camera import Camera
+from fan_mm.datasets.scenes.camera import SHIFT, Camera
 
 _EDGE_ON = 1e-6  # of a plane through the eye, whose distance is not one of each pixel
 
@@ -19,13 +19,11 @@ class Relief:
 
     Args:
         camera: of the image.
-        shift: fractional bits of the painter's coordinates.
     """
 
-    def __init__(self, camera: Camera, shift: int) -> None:
+    def __init__(self, camera: Camera) -> None:
         self.nearness = np.zeros((camera.height, camera.width), np.float32)
         self.glow = np.zeros((camera.height, camera.width), np.uint8)
-        self._shift = shift
         self._right, self._up = camera.rays()
 
     @property
@@ -42,7 +40,7 @@ class Relief:
 
     def shine(self, contours: list[np.ndarray], glow: bool) -> None:
         """Note of contours whether they shine."""
-        cv2.fillPoly(self.glow, contours, 255 * glow, cv2.LINE_AA, self._shift)
+        cv2.fillPoly(self.glow, contours, 255 * glow, cv2.LINE_AA, SHIFT)
 
     def fill(self, contours: list[np.ndarray], view: np.ndarray | float) -> None:
         """Put a surface into contours.
@@ -52,24 +50,24 @@ class Relief:
             view: corners ``(n, 3)`` of a plane polygon in camera coordinates, or one depth in metres.
         """
         height, width = self.nearness.shape
-        points = np.concatenate([np.reshape(c, (-1, 2)) for c in contours]) / (1 << self._shift)
+        points = np.concatenate([np.reshape(c, (-1, 2)) for c in contours]) / (1 << SHIFT)
         x0, y0 = np.floor(points.min(axis=0)).astype(int) - 1
         x1, y1 = np.ceil(points.max(axis=0)).astype(int) + 2
         x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
         if x0 >= x1 or y0 >= y1:
             return
         mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        corner = np.array([x0, y0]) << self._shift
+        corner = np.array([x0, y0]) << SHIFT
         shifted = [np.asarray(c - corner, np.int32) for c in contours]
-        cv2.fillPoly(mask, shifted, 1, cv2.LINE_8, self._shift)
+        cv2.fillPoly(mask, shifted, 1, cv2.LINE_8, SHIFT)
         region, seen = self.nearness[y0:y1, x0:x1], mask > 0
         region[seen] = self._nearness(view, np.s_[y0:y1, x0:x1], seen)
 
     def disc(self, centre: tuple[int, int], radius: int, depth: float | None, glow: bool) -> None:
         """A disc of fixed-point pixels; without a depth it lies on what is there."""
-        cv2.circle(self.glow, centre, radius, 255 * glow, -1, cv2.LINE_AA, self._shift)
+        cv2.circle(self.glow, centre, radius, 255 * glow, -1, cv2.LINE_AA, SHIFT)
         if depth is not None:
-            cv2.circle(self.nearness, centre, radius, 1 / depth, -1, cv2.LINE_8, self._shift)
+            cv2.circle(self.nearness, centre, radius, 1 / depth, -1, cv2.LINE_8, SHIFT)
 
     def _nearness(
         self, view: np.ndarray | float, part: tuple, seen: np.ndarray

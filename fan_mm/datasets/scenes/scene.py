@@ -8,27 +8,22 @@ import cv2
 import numpy as np
 
 from fan_mm.datasets.scenes.backdrop import draw_sky, draw_skyline
-from fan_mm.datasets.scenes.camera import Camera
+from fan_mm.datasets.scenes.camera import Camera, subpixel
 from fan_mm.datasets.scenes.ground import draw_ground, draw_shadows, roughen_ground
 from fan_mm.datasets.scenes.labels import THINGS, Label
 from fan_mm.datasets.scenes.light import random_light
-from fan_mm.datasets.scenes.painter import Painter, subpixel
+from fan_mm.datasets.scenes.painter import Painter
 from fan_mm.datasets.scenes.plan import Street, random_street
 from fan_mm.datasets.scenes.prop import Prop, back_to_front
 from fan_mm.datasets.scenes.street import furnish
 from fan_mm.datasets.scenes.texture import noise
 from fan_mm.datasets.scenes.weather import Weather, dress, light_of
 
-# multiplicative contrast of leaves, blades and plaster, added to what is drawn in flat colours
 _BONNET = 1.4  # metres before the eye
+# multiplicative contrast of leaves, blades and plaster, added to what is drawn in flat colours
 _GRAIN = np.zeros(256, np.float32)
-_GRAIN[[Label.VEGETATION, Label.TERRAIN, Label.BUILDING, Label.WALL, Label.FENCE]] = [
-    0.17,
-    0.11,
-    0.035,
-    0.06,
-    0.05,
-]
+_GRAIN[[Label.VEGETATION, Label.TERRAIN, Label.BUILDING]] = 0.17, 0.11, 0.035
+_GRAIN[[Label.WALL, Label.FENCE]] = 0.06, 0.05
 
 
 @dataclass(frozen=True)

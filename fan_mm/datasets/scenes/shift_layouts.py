@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fan_mm.datasets.scenes.atmosphere import falling, koschmieder
+from fan_mm.datasets.scenes.cityscapes import CITIES
+from fan_mm.datasets.scenes.coco import COCO_CLASSES
 from fan_mm.datasets.scenes.drawings import DOMAINS, draw_like
 from fan_mm.datasets.scenes.scene import Scene
 from fan_mm.datasets.scenes.shots import Boxes, Shot, Truth
@@ -24,25 +26,12 @@ _APART = 10_000  # scenes between the first ones of two conditions
 _OTHER_TRAFFIC = 9.0  # metres up to which a reference has vehicles and people
 _AIRLIGHT = np.array([200.0, 205.0, 210.0])
 _KINDS = {'train': 'training', 'val': 'validation', 'test': 'testing'}  # as Mapillary says
-_CITIES = {'train': 'toyburg', 'val': 'toyhafen', 'test': 'toyberg'}
+_CITIES = CITIES | {'test': 'toyberg'}
 _NIGHT = Weather(hour='night')
 _CONDITIONS = {name: Weather(name) for name in ('fog', 'rain', 'snow')} | {'night': _NIGHT}
-_ANY = (
-    Weather(),
-    _NIGHT,
-    Weather('rain'),
-    Weather('snow'),
-    Weather('fog'),
-    Weather('rain', 'night'),
-)
+_ANY = (Weather(), _NIGHT, *map(Weather, ('rain', 'snow', 'fog')), Weather('rain', 'night'))
 # of person, rider, car, truck, bus, train, motorcycle, bicycle
-_CITYSCAPES_THINGS = dict(
-    zip(
-        ('person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle'),
-        (24, 25, 26, 27, 28, 31, 32, 33),
-        strict=True,
-    )
-)
+_CITYSCAPES_THINGS = dict(zip(COCO_CLASSES, (24, 25, 26, 27, 28, 31, 32, 33), strict=True))
 _COCO_IDS = (1, 1, 3, 8, 6, 7, 4, 2)
 # COCO's 80 names; of ids 1 to 90 ten are not used
 _COCO_ROWS = (
@@ -201,9 +190,9 @@ def _rainy_picture(
 ) -> np.ndarray:
     assert scene.distance is not None
     foggy = koschmieder(scene.image, scene.distance, beta, _AIRLIGHT)
+    rng = np.random.default_rng(pattern)
     rainy = falling(
-        *(np.random.default_rng(pattern), foggy, scene.distance, scene.focal),
-        *('rain', drop / 2, 400 * alpha, _AIRLIGHT),
+        rng, foggy, scene.distance, scene.focal, 'rain', drop / 2, 400 * alpha, _AIRLIGHT
     )
     return np.rint(rainy).astype(np.uint8)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fan_mm.datasets.scenes.shift_forms import PLAIN, forms_of, shift_tree
 from fan_mm.datasets.scenes.shots import write_shots
-from fan_mm.datasets.scenes.storage import check_options, claim_folder
+from fan_mm.datasets.scenes.storage import claim_folder
 from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
 
@@ -48,10 +48,8 @@ def write_shift_set(
     """
     if form not in forms_of(layout):
         raise InputError(f'{layout} has the forms {", ".join(forms_of(layout))}, not {form}')
-    counts = check_options(size, train, val, seed)
     root = Path(root)
-    options = {'layout': layout, 'form': form, 'size': list(size), **counts, 'seed': seed}
-    claim_folder(root, options)
+    counts = claim_folder(root, size, train, val, seed, layout=layout, form=form)
     tree = shift_tree(layout, form, {**counts, 'test': val})
     new = write_shots(root, tree.shots, size, seed, jobs, progress)
     for name, text in tree.texts.items():

@@ -9,23 +9,21 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from fan_mm.datasets.scenes.coco import annotate
 from fan_mm.datasets.scenes.labels import Label
 from fan_mm.datasets.scenes.scene import Scene, render_scene
-from fan_mm.datasets.scenes.storage import run_jobs
+from fan_mm.datasets.scenes.storage import image_bytes, run_jobs
 from fan_mm.datasets.scenes.weather import Weather
 from fan_mm.datasets.shifts.label_maps import label_map
 from fan_mm.fileio import write_whole
 
-# What an encoding calls that which is not evaluated, and classes that it has no value of its own for.
+# The value of what is not evaluated, 255 in the other encodings; and of classes without one of their own.
 _VOID = {'label_ids': 0, 'wilddash': 0, 'mapillary_a': 65, 'mapillary_v2': 123}
 _MERGED = {'idd_level3': {Label.TERRAIN: 3, Label.TRAIN: 12}}  # non-drivable, vehicle fallback
 _PLAIN = Weather()
-_QUALITY = 95
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def write_shots(
 def encode(labels: np.ndarray, entities: np.ndarray, encoding: str) -> np.ndarray:
     """TrainIds ``(H, W)`` as a set's own values, uint8.
 
-    Of several values for one class the things of a scene have all in turn.
+    Where an encoding has several values for a class, the things of a scene get them in turn.
     """
     if not encoding:
         return np.zeros_like(labels)
@@ -151,32 +149,29 @@ def _write_shot(root: Path, size: tuple[int, int], seed: int, shot: Shot) -> lis
     """Render an image into its files; returns what belongs into files that it shares."""
     height, width = (round(pixels * shot.scale) for pixels in size)
     scene = render_scene(height, width, seed, shot.scene, reach=shot.reach, weather=shot.weather)
+
+    def entry(name: str) -> dict:
+        return dict(id=shot.scene, file_name=name, height=height, width=width)
+
     if shot.written:
         image = shot.finish(scene) if shot.finish else scene.image
-        write_whole(root / shot.image, _picture(image[..., ::-1], Path(shot.image).suffix))
+        write_whole(root / shot.image, image_bytes(image, Path(shot.image).suffix))
     found = []
     for truth in shot.truths:
         values = encode(scene.labels, scene.entities, truth.encoding)
         if truth.form == 'panoptic':
             data, segments = _panoptic(values, scene.entities)
             record = dict(file_name=Path(truth.file).name, segments_info=segments)
-            found.append(
-                (truth.segments, record | dict(image=_entry(shot, Path(shot.image).name, size)))
-            )
+            found.append((truth.segments, record | dict(image=entry(Path(shot.image).name))))
         else:
-            data = _palette(values) if truth.form == 'palette' else _picture(values, '.png')
+            data = _palette(values) if truth.form == 'palette' else image_bytes(values, '.png')
         write_whole(root / truth.file, data)
     for boxes in shot.boxes:
         things = [] if boxes.withheld else annotate(scene)
         for thing in things:
             thing['category_id'] = boxes.ids[thing['category_id'] - 1]
-        found.append((boxes.file, dict(image=_entry(shot, boxes.name, size), annotations=things)))
+        found.append((boxes.file, dict(image=entry(boxes.name), annotations=things)))
     return found
-
-
-def _entry(shot: Shot, name: str, size: tuple[int, int]) -> dict:
-    height, width = (round(pixels * shot.scale) for pixels in size)
-    return dict(id=shot.scene, file_name=name, height=height, width=width)
 
 
 def _document(records: list[dict], categories: Mapping[str, int] | None) -> dict:
@@ -210,8 +205,8 @@ def _panoptic(values: np.ndarray, entities: np.ndarray) -> tuple[bytes, list[dic
         for i, pair, area in zip(ids, pairs, areas, strict=True)
     ]
     coloured = ids[segment.reshape(values.shape)]
-    blue_first = np.stack([coloured >> 16, coloured >> 8 & 255, coloured & 255], axis=-1)
-    return _picture(blue_first.astype(np.uint8), '.png'), segments
+    rgb = np.stack([coloured & 255, coloured >> 8 & 255, coloured >> 16], axis=-1)
+    return image_bytes(rgb.astype(np.uint8), '.png'), segments
 
 
 def _palette(values: np.ndarray) -> bytes:
@@ -220,8 +215,3 @@ def _palette(values: np.ndarray) -> bytes:
     image.putpalette(np.random.default_rng(0).integers(0, 256, 768, np.uint8).tobytes())
     image.save(file := BytesIO(), 'PNG')
     return file.getvalue()
-
-
-def _picture(pixels: np.ndarray, suffix: str) -> bytes:
-    """Image file of a grey or BGR image."""
-    return cv2.imencode(suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()

@@ -1,10 +1,14 @@
 """Traffic signs and traffic lights."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fan_mm.datasets.scenes.labels import Label
 from fan_mm.datasets.scenes.painter import Frame, Painter, Shade
 from fan_mm.datasets.scenes.prop import Prop, circle, metal, pick, rectangle, standing
+
+Layers = Sequence[tuple[np.ndarray, Shade]]  # shapes ``(n, 2)`` about a middle, and their colours
 
 _RED, _WHITE, _BLACK = (0.78, 0.09, 0.1), (0.95, 0.95, 0.95), (0.05, 0.05, 0.05)
 _BLUE, _YELLOW, _GREEN = (0.08, 0.25, 0.65), (0.97, 0.80, 0.1), (0.05, 0.42, 0.25)
@@ -12,70 +16,60 @@ _LAMPS = ((1.0, 0.12, 0.1), (1.0, 0.72, 0.1), (0.1, 0.95, 0.45))
 _TRIANGLE = np.array([(-1.1, -0.75), (1.1, -0.75), (0.0, 1.1)])
 _ARROW = np.array([(-0.4, 0.2), (0.4, 0.2), (0.0, 0.7)])
 _OCTAGON = circle(1.05, 8) @ np.array([[0.924, 0.383], [-0.383, 0.924]])
-_SIGNS = {
-    'ban': 0.13,
-    'limit': 0.16,
-    'command': 0.14,
-    'danger': 0.12,
-    'yield': 0.1,
-    'priority': 0.1,
-    'stop': 0.07,
-    'parking': 0.1,
-    'direction': 0.08,
+# How often a kind of sign is seen, and the shapes of one of radius 1, each over the last; the first is
+# its outline.
+_SIGNS: dict[str, tuple[float, Layers]] = {
+    'ban': (0.13, [(circle(1, 20), _RED), (rectangle(0.6, 0.14), _WHITE)]),
+    'limit': (
+        0.16,
+        [
+            (circle(1, 20), _RED),
+            (circle(0.76, 18), _WHITE),
+            *((rectangle(0.16, 0.35, (x, 0)), _BLACK) for x in (-0.3, 0.3)),
+        ],
+    ),
+    'command': (
+        0.14,
+        [(circle(1, 20), _BLUE), (rectangle(0.12, 0.55), _WHITE), (_ARROW, _WHITE)],
+    ),
+    'danger': (
+        0.12,
+        [(_TRIANGLE, _RED), (_TRIANGLE * 0.62, _WHITE), (rectangle(0.08, 0.28), _BLACK)],
+    ),
+    'yield': (0.1, [(-_TRIANGLE, _RED), (-_TRIANGLE * 0.62, _WHITE)]),
+    'priority': (0.1, [(circle(1.1, 4), _WHITE), (circle(0.8, 4), _YELLOW)]),
+    'stop': (0.07, [(_OCTAGON, _RED), (rectangle(0.7, 0.2), _WHITE)]),
+    'parking': (
+        0.1,
+        [
+            (rectangle(0.9, 0.9), _BLUE),
+            (rectangle(0.12, 0.6, (-0.3, 0)), _WHITE),
+            (circle(0.38, 12, (0.08, 0.25)), _WHITE),
+        ],
+    ),
+    'direction': (0.08, []),  # every one is different
 }
 
 
-class _Plate:
-    """A plate before a post, facing the frame's backward direction; each layer covers the last."""
-
-    def __init__(self, painter: Painter, frame: Frame, x: float, y: float) -> None:
-        self.painter, self.frame, self.middle = painter, frame, (x, y)
-        painter.begin(Label.TRAFFIC_SIGN)
-
-    def add(self, outline: np.ndarray, albedo: Shade, base: bool = False) -> None:
-        """A shape ``(n, 2)`` about the plate's middle; only the base decides the sign's outline."""
-        points = np.insert(outline + self.middle, 2, -0.08, axis=1)
-        self.painter.face(self.frame, points, albedo, (0, 0, -1), detail=not base)
+def _plate(
+    painter: Painter, frame: Frame, x: float, y: float, layers: Layers, size: float = 1.0
+) -> None:
+    """A sign before a post, its middle at local (x, y), facing the frame's backward direction."""
+    painter.begin(Label.TRAFFIC_SIGN)
+    for number, (outline, colour) in enumerate(layers):
+        points = np.insert(outline * size + (x, y), 2, -0.08, axis=1)
+        painter.face(frame, points, colour, (0, 0, -1), detail=number > 0)
 
 
 def _sign(painter: Painter, rng: np.random.Generator, frame: Frame, y: float, r: float) -> None:
     """One sign of about radius r, its middle at height y."""
-    kind = pick(rng, tuple(_SIGNS), tuple(_SIGNS.values()))
-    plate = _Plate(painter, frame, 0.0, y)
-    if kind == 'ban':
-        plate.add(circle(r, 20), _RED, True)
-        plate.add(rectangle(r * 0.6, r * 0.14), _WHITE)
-    elif kind == 'limit':
-        plate.add(circle(r, 20), _RED, True)
-        plate.add(circle(r * 0.76, 18), _WHITE)
-        for x in (-0.3 * r, 0.3 * r):
-            plate.add(rectangle(r * 0.16, r * 0.35, (x, 0)), _BLACK)
-    elif kind == 'command':
-        plate.add(circle(r, 20), _BLUE, True)
-        plate.add(rectangle(r * 0.12, r * 0.55), _WHITE)
-        plate.add(_ARROW * r, _WHITE)
-    elif kind == 'danger':
-        plate.add(_TRIANGLE * r, _RED, True)
-        plate.add(_TRIANGLE * r * 0.62, _WHITE)
-        plate.add(rectangle(r * 0.08, r * 0.28), _BLACK)
-    elif kind == 'yield':
-        plate.add(-_TRIANGLE * r, _RED, True)
-        plate.add(-_TRIANGLE * r * 0.62, _WHITE)
-    elif kind == 'priority':
-        plate.add(circle(r * 1.1, 4), _WHITE, True)
-        plate.add(circle(r * 0.8, 4), _YELLOW)
-    elif kind == 'stop':
-        plate.add(_OCTAGON * r, _RED, True)
-        plate.add(rectangle(r * 0.7, r * 0.2), _WHITE)
-    elif kind == 'parking':
-        plate.add(rectangle(r * 0.9, r * 0.9), _BLUE, True)
-        plate.add(rectangle(r * 0.12, r * 0.6, (-r * 0.3, 0)), _WHITE)
-        plate.add(circle(r * 0.38, 12, (r * 0.08, r * 0.25)), _WHITE)
-    else:
+    kind = pick(rng, tuple(_SIGNS), tuple(weight for weight, _ in _SIGNS.values()))
+    layers = _SIGNS[kind][1]
+    if kind == 'direction':
         ground, ink = pick(rng, ((_YELLOW, _BLACK), (_WHITE, _BLACK), (_BLUE, _WHITE)))
-        plate.add(rectangle(r * 1.8, r * 0.65), ground, True)
-        for row in (-0.28 * r, 0.28 * r):
-            plate.add(rectangle(r * rng.uniform(0.8, 1.5), r * 0.12, (0, row)), ink)
+        rows = [(rectangle(rng.uniform(0.8, 1.5), 0.12, (0, z)), ink) for z in (-0.28, 0.28)]
+        layers = [(rectangle(1.8, 0.65), ground), *rows]
+    _plate(painter, frame, 0.0, y, layers, r)
 
 
 def sign_post(rng: np.random.Generator, frame: Frame) -> Prop:
@@ -103,12 +97,11 @@ def gantry_sign(rng: np.random.Generator, frame: Frame, reach: float) -> Prop:
         foot, top, tip = frame.place([[0, 0, 0], [0, height, 0], [reach, height, 0]])
         painter.limb((foot, top), 0.16, 0.13, colour)
         painter.limb((top, tip), 0.09, 0.07, colour)
-        plate = _Plate(painter, frame, reach - np.sign(reach) * half * 0.8, height - 0.3)
-        plate.add(rectangle(half, high), ink, True)
-        plate.add(rectangle(half - 0.07, high - 0.07), ground)
+        layers = [(rectangle(half, high), ink), (rectangle(half - 0.07, high - 0.07), ground)]
         for row in (-0.5, 0.0, 0.5):
             wide = half * rng.uniform(0.3, 0.6)
-            plate.add(rectangle(wide, 0.07, (wide - half * 0.7, row * high)), ink)
+            layers.append((rectangle(wide, 0.07, (wide - half * 0.7, row * high)), ink))
+        _plate(painter, frame, reach - np.sign(reach) * half * 0.8, height - 0.3, layers)
 
     return standing(frame, 0.15, 0.3, height, draw)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from fan_mm.cores import check_memory, usable_cores
 from fan_mm.errors import InputError
@@ -22,11 +23,24 @@ SCENES_VERSION = '1'  # changes when any rendered byte would
 FIRST_SCENE = {'train': 0, 'val': 1_000_000}
 
 
-def check_options(size: tuple[int, int], train: int, val: int, seed: int) -> dict[str, int]:
-    """Check what every writer takes; returns the number of scenes of each split.
+def claim_folder(
+    root: Path, size: tuple[int, int], train: int, val: int, seed: int, **kind: str
+) -> dict[str, int]:
+    """Make ``root`` the home of a dataset with these options, or find that it already is.
+
+    Args:
+        root: the dataset's folder; made if missing.
+        size: height and width in pixels.
+        train: number of scenes for training.
+        val: number of scenes for validation.
+        seed: of the scenes.
+        kind: what else decides the dataset's bytes, such as its layout.
+
+    Returns:
+        The number of scenes of each split.
 
     Raises:
-        InputError: one of them is out of range.
+        InputError: an option is out of range, or the folder holds another dataset, or something else.
     """
     height, width = size
     if min(height, width) < 64:
@@ -36,29 +50,23 @@ def check_options(size: tuple[int, int], train: int, val: int, seed: int) -> dic
         raise InputError('train and val need at least one scene each')
     if seed < 0:
         raise InputError(f'seed {seed} is negative')
-    return {'train': train, 'val': val}
-
-
-def claim_folder(root: Path, options: dict[str, Any]) -> None:
-    """Make ``root`` the home of a dataset with these options, or find that it already is.
-
-    Args:
-        root: the dataset's folder; made if missing.
-        options: what decides the dataset's bytes, JSON values only.
-
-    Raises:
-        InputError: the folder holds another dataset, or something else.
-    """
-    wanted = {'scenes_version': SCENES_VERSION, **options}
+    counts = {'train': train, 'val': val}
+    wanted = {
+        'scenes_version': SCENES_VERSION,
+        **kind,
+        'size': list(size),
+        **counts,
+        'seed': seed,
+    }
     manifest = root / MANIFEST
     if manifest.is_file():
         try:
             found = json.loads(manifest.read_text())
-        except ValueError:
+            differing = [key for key in wanted | found if wanted.get(key) != found.get(key)]
+        except (ValueError, TypeError):
             raise InputError(
                 f'{manifest} is not a manifest of toy data: choose another folder'
             ) from None
-        differing = [key for key in wanted | found if wanted.get(key) != found.get(key)]
         if differing:
             said = ', '.join(f'{k} {found.get(k)} instead of {wanted.get(k)}' for k in differing)
             raise InputError(
@@ -68,6 +76,19 @@ def claim_folder(root: Path, options: dict[str, Any]) -> None:
         raise InputError(f'{root} is not empty and contains no toy data: choose another folder')
     else:
         write_whole(manifest, json.dumps(wanted, indent=2) + '\n')
+    return counts
+
+
+def image_bytes(pixels: np.ndarray, suffix: str, quality: int = 95) -> bytes:
+    """The file of an RGB ``(H, W, 3)`` or grey ``(H, W)`` uint8 image.
+
+    Args:
+        pixels: the image.
+        suffix: of the file's name, which is its format.
+        quality: of a JPEG.
+    """
+    pixels = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    return cv2.imencode(suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
 def run_jobs(work: Callable[[Any], Any], jobs: Sequence, processes: int | None = None) -> Iterator:

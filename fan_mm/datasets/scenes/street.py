@@ -23,6 +23,7 @@ from fan_mm.datasets.scenes.vehicles import bus, car, tram, truck
 
 _FAR = 110.0  # distance in metres up to which a street is furnished
 _NEAREST = 1.9  # what stands x metres beside the axis is seen from about this times x metres ahead
+_BARRIERS = {'wall': wall, 'fence': fence, 'hedge': hedge}
 
 
 class _Furnisher:
@@ -81,12 +82,8 @@ class _Furnisher:
             if end > near + 1.5:
                 if kind == 'building':
                     self.add(building(rng, x, near, end, side.sign), gap=0)
-                elif kind == 'wall':
-                    self.add(wall(rng, x, near, end, -side.sign), gap=0)
-                elif kind == 'fence':
-                    self.add(fence(rng, x, near, end, -side.sign), gap=0)
-                elif kind == 'hedge':
-                    self.add(hedge(rng, x, near, end, -side.sign), gap=0)
+                elif kind in _BARRIERS:
+                    self.add(_BARRIERS[kind](rng, x, near, end, -side.sign), gap=0)
                 if kind != 'building':
                     self.behind(side, near, end, kind == 'trees')
             z = end + (rng.uniform(0.5, 4) if rng.uniform() < 0.25 else 0.02)
@@ -95,11 +92,8 @@ class _Furnisher:
         """What looks over a wall or fence: trees, or houses set back."""
         rng = self.rng
         if not dense and rng.uniform() < 0.45:
-            self.add(
-                building(
-                    rng, side.at(side.front + rng.uniform(4, 9)), z0 + 0.5, z1 - 0.5, side.sign
-                )
-            )
+            x = side.at(side.front + rng.uniform(4, 9))
+            self.add(building(rng, x, z0 + 0.5, z1 - 0.5, side.sign))
             return
         for z in np.arange(z0 + 1, z1, rng.uniform(2.5, 5), float):
             out = side.front + rng.uniform(2.5, 9)
@@ -117,19 +111,11 @@ class _Furnisher:
         for _ in range(rng.integers(1, 5)):
             z = _NEAREST * edge + rng.uniform(0, 24)
             if not self.crossed(z, z):
-                self.add(
-                    sign_post(
-                        rng, Frame(side.at(edge + rng.uniform(0, 0.5)), z, rng.normal(0, 0.15))
-                    )
-                )
+                x = side.at(edge + rng.uniform(0, 0.5))
+                self.add(sign_post(rng, Frame(x, z, rng.normal(0, 0.15))))
         if rng.uniform() < 0.14:
-            self.add(
-                gantry_sign(
-                    rng,
-                    Frame(side.at(edge + 0.3), rng.uniform(14, 34)),
-                    inward * rng.uniform(2.2, 4.5),
-                )
-            )
+            foot = Frame(side.at(edge + 0.3), rng.uniform(14, 34))
+            self.add(gantry_sign(rng, foot, inward * rng.uniform(2.2, 4.5)))
         if rng.uniform() < 0.4:
             z = rng.uniform(5, 20)
             self.add(*bollards(rng, Frame(side.at(edge - 0.1), z), int(rng.integers(3, 9)), 1.5))
@@ -148,9 +134,8 @@ class _Furnisher:
         for _ in range(rng.integers(0, 3)):
             z = rng.uniform(5, 30)
             if not self.crossed(z, z):
-                self.add(
-                    clutter(rng, Frame(side.at(side.verge - 0.5), z, rng.choice([0, np.pi / 2])))
-                )
+                foot = Frame(side.at(side.verge - 0.5), z, rng.choice([0, np.pi / 2]))
+                self.add(clutter(rng, foot))
 
     def signals(self) -> None:
         """Traffic lights before the crossing street, or at a pedestrian crossing."""
@@ -218,12 +203,8 @@ class _Furnisher:
                 turn = rng.uniform(0, 2 * np.pi)
                 if not self.crossed(z, z + 3):
                     for i in range(int(rng.integers(2, 6))):
-                        place = Frame(
-                            side.at(rng.uniform(side.walk + 0.9, side.verge - 0.3)),
-                            z + i * 0.8,
-                            turn,
-                        )
-                        self.add(make(rng, place), gap=-0.3)
+                        x = side.at(rng.uniform(side.walk + 0.9, side.verge - 0.3))
+                        self.add(make(rng, Frame(x, z + i * 0.8, turn)), gap=-0.3)
 
     def pedestrians(self) -> None:
         """People on the sidewalks, alone or in twos and threes, and on the crossing."""
@@ -249,10 +230,8 @@ class _Furnisher:
             somebody(rng.uniform(-6, 6), rng.uniform(8, 25), rng.uniform(0, 2 * np.pi))
         if rng.uniform() < 0.3:
             side = street.sides[int(rng.integers(2))]
-            place = Frame(
-                side.at((side.walk + side.verge) / 2), rng.uniform(5, 18), rng.choice([0, np.pi])
-            )
-            self.add(cyclist(rng, place))
+            x = side.at((side.walk + side.verge) / 2)
+            self.add(cyclist(rng, Frame(x, rng.uniform(5, 18), rng.choice([0, np.pi]))))
 
 
 def furnish(rng: np.random.Generator, street: Street, reach: float = math.inf) -> list[Prop]:

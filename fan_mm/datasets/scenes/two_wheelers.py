@@ -21,29 +21,17 @@ def _draw_bicycle(painter: Painter, rng: np.random.Generator, frame: Frame) -> N
     for axle in (-0.52, 0.52):
         rim = np.insert(circle(0.34, 18, (0.34, axle)), 0, 0.0, axis=1)
         painter.ring(frame.place(rim), 0.05, _TYRE)
-        painter.limb(
-            frame.place([[0, 0.04, axle], [0, 0.66, axle]]), 0.025, 0.025, (0.3, 0.3, 0.31)
-        )
-        painter.limb(
-            frame.place([[0, 0.34, axle - 0.3], [0, 0.34, axle + 0.3]]), 0.01, 0.01, (0.5,) * 3
-        )
-        painter.limb(
-            frame.place([[0, 0.68, axle - 0.2], [0, 0.74, axle]]), 0.03, 0.03, colour * 0.8
-        )
+        painter.bar(frame, [[0, 0.04, axle], [0, 0.66, axle]], 0.025, (0.3, 0.3, 0.31))
+        painter.bar(frame, [[0, 0.34, axle - 0.3], [0, 0.34, axle + 0.3]], 0.01, (0.5,) * 3)
+        painter.bar(frame, [[0, 0.68, axle - 0.2], [0, 0.74, axle]], 0.03, colour * 0.8)
     crank, seat, head = (0, 0.3, -0.05), (0, 0.88, -0.2), (0, 0.85, 0.36)
     hub, fork = (0, 0.34, -0.52), (0, 0.34, 0.52)
-    for bar in (
-        (crank, seat),
-        (crank, head),
-        (seat, head),
-        (crank, hub),
-        (hub, seat),
-        (head, fork),
-    ):
-        painter.limb(frame.place(bar), 0.03, 0.03, colour)
+    diamond = [(crank, seat), (crank, head), (seat, head), (crank, hub), (hub, seat), (head, fork)]
+    for ends in diamond:
+        painter.bar(frame, ends, 0.03, colour)
     painter.limb(frame.place([[0, 0.95, -0.32], [0, 0.95, -0.08]]), 0.06, 0.04, _BLACK)
-    painter.limb(frame.place([[0, 0.85, 0.36], [0, 1.02, 0.36]]), 0.025, 0.025, _BLACK)
-    painter.limb(frame.place([[-0.27, 1.03, 0.34], [0.27, 1.03, 0.34]]), 0.025, 0.025, _BLACK)
+    painter.bar(frame, [[0, 0.85, 0.36], [0, 1.02, 0.36]], 0.025, _BLACK)
+    painter.bar(frame, [[-0.27, 1.03, 0.34], [0.27, 1.03, 0.34]], 0.025, _BLACK)
     if basket:
         painter.hull(
             frame.place(cuboid((-0.17, 0.8, 0.45), (0.17, 1.02, 0.75))), (0.35, 0.27, 0.18)
@@ -78,8 +66,8 @@ def _draw_motorcycle(painter: Painter, rng: np.random.Generator, frame: Frame) -
         )
     block([(-0.75, 0.74), (0.0, 0.74), (0.0, 0.84), (-0.75, 0.86)], 0.14, _BLACK)
     for x in (-0.1, 0.1):
-        painter.limb(frame.place([[x, radius, 0.68], [x, 0.95, 0.45]]), 0.03, 0.03, _CHROME)
-    painter.limb(frame.place([[-0.36, 1.02, 0.38], [0.36, 1.02, 0.38]]), 0.03, 0.03, _BLACK)
+        painter.bar(frame, [[x, radius, 0.68], [x, 0.95, 0.45]], 0.03, _CHROME)
+    painter.bar(frame, [[-0.36, 1.02, 0.38], [0.36, 1.02, 0.38]], 0.03, _BLACK)
     if np.cos(frame.heading) < 0:
         painter.ball(
             frame.place([0, 0.88, 0.58]), 0.1, (0.95, 0.94, 0.86), glow=painter.light.lamps

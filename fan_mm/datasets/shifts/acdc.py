@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from fan_mm.datasets.shifts.boxes import BoxSet
-from fan_mm.datasets.shifts.pairs import Named, SegmentationSet
+from fan_mm.datasets.shifts.pairs import Named, SegmentationSet, encodings_of
 from fan_mm.datasets.shifts.paths import nearest
 from fan_mm.datasets.shifts.record import add
 
@@ -26,7 +26,7 @@ _SOURCE = 'brdav/cma, Wally0924/Pair-SAM'
 _LICENCE = 'registration; non-commercial [?]'
 
 
-def _told(parts: Sequence[str]) -> Named | None:
+def _recognise(parts: Sequence[str]) -> Named | None:
     match = _PICTURE.fullmatch(parts[-1]) or _LABEL.fullmatch(parts[-1])
     if match is None:
         return None
@@ -35,16 +35,10 @@ def _told(parts: Sequence[str]) -> Named | None:
     return Named(
         # sequences recur in other splits and conditions, frames do not
         key=match['key'] + ref,
-        encodings=ids_of(match),
+        encodings=encodings_of(match),
         split=split and split.removesuffix('_ref') + ref,
         condition=nearest(parts, CONDITIONS),
     )
-
-
-def ids_of(label: re.Match) -> tuple[str, ...]:
-    """The encoding that a label's ``kind`` tells: labelTrainIds or labelIds; () for an image."""
-    kind = (label.groupdict().get('kind') or '').lower()
-    return {'': (), 'labelids': ('label_ids',), 'labeltrainids': ('train_ids',)}[kind]
 
 
 ACDC = add(
@@ -52,7 +46,6 @@ ACDC = add(
         name='acdc',
         title='ACDC',
         dataset_type='ACDCDataset',
-        encodings=('train_ids', 'label_ids'),
         splits=_SPLITS,
         withheld=('test', 'test_ref'),
         conditions=CONDITIONS,
@@ -67,7 +60,7 @@ ACDC = add(
         'which we take to be pooled over conditions (official wording not seen [?]), unlike the mean of four',
         source=_SOURCE,
         licence=_LICENCE,
-        told=_told,
+        recognise=_recognise,
         marks=_MARKS,
     )
 )

@@ -3,36 +3,22 @@
 import re
 from collections.abc import Sequence
 
-from fan_mm.datasets.shifts.pairs import Named, SegmentationSet, Subset
+from fan_mm.datasets.shifts.pairs import Named, SegmentationSet, Subset, by_folder
 from fan_mm.datasets.shifts.paths import nearest
 from fan_mm.datasets.shifts.record import add
 
 _SPLITS = ('val', 'train', 'test')
-_FILE = re.compile(r'(?P<key>.+?)(?P<old>_train_id)?\.(png|jpe?g)', re.I)
 # images of same names in other forms
 _NO_MASKS = (
-    'colormaps',
-    'color_labels',
-    'bitmasks',
-    'pan_seg',
-    'ins_seg',
-    'drivable',
-    'lane',
-    '100k',
+    *('colormaps', 'color_labels', 'bitmasks', 'pan_seg', 'ins_seg', 'drivable', 'lane', '100k'),
 )
 
 
-def _told(parts: Sequence[str]) -> Named | None:
-    match = _FILE.fullmatch(parts[-1])
-    kind = nearest(parts, ('images', 'labels'))
-    if match is None or not kind or nearest(parts, _NO_MASKS):
+def _recognise(parts: Sequence[str]) -> Named | None:
+    if nearest(parts, _NO_MASKS):
         return None
-    split = nearest(parts, _SPLITS)
-    if kind == 'images':
-        return Named(key=match['key'], split=split)
-    if not parts[-1].lower().endswith('.png'):
-        return None
-    return Named(key=match['key'], encodings=('train_ids',), split=split)
+    named = by_folder(parts, {'images': (), 'labels': ('train_ids',)}, _SPLITS)
+    return named and named._replace(key=named.key.removesuffix('_train_id'))
 
 
 BDD100K = add(
@@ -52,7 +38,7 @@ BDD100K = add(
         'train: do not use it for a model trained on BDD100K',
         source='bdd100k/bdd100k, sakaridis/MGCDA',
         licence='education and research',
-        told=_told,
+        recognise=_recognise,
         marks=re.compile(
             r'(^|/)(images/10k|labels/sem_seg|seg/images|seg/labels)/|_train_id\.png$', re.I
         ),

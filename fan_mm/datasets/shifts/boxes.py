@@ -25,21 +25,15 @@ class BoxSet(ShiftSet):
 
     boxes: Pattern[str]
 
-    def find(
-        self,
-        folder: str | os.PathLike,
-        split: str | None = None,
-        labels: str | os.PathLike | None = None,
-        encoding: str | None = None,
+    def _find(
+        self, folder: Path, split: str, labels: Path | None, encoding: str | None
     ) -> tuple[Condition, ...]:
-        """See `ShiftSet.find`; labels have no encoding, and are looked for in ``labels``, too."""
-        folder, split = Path(folder), self.split_of(split)
         if encoding:
             raise InputError(f'{self.title}: boxes have no label encodings')
         files = files_below(folder, self.title)
         boxes = self._of_split(folder, files, split)
         if not boxes and labels:
-            boxes = self._of_split(Path(labels), files_below(Path(labels), self.title), split)
+            boxes = self._of_split(labels, files_below(labels, self.title), split)
         if not boxes:
             self._refuse(folder, files, split)
         conditions = []
@@ -52,7 +46,7 @@ class BoxSet(ShiftSet):
                     split=split,
                     folder=folder,
                     images=images,
-                    labels_folder=Path(labels) if labels else None,
+                    labels_folder=labels,
                     ann_file=boxes[name],
                     image_root=root,
                     masks=masks,

@@ -2,10 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
-from fan_mm.datasets.shifts.acdc import ids_of
-from fan_mm.datasets.shifts.pairs import Named, SegmentationSet
+from fan_mm.datasets.shifts.pairs import Named, SegmentationSet, encodings_of
 from fan_mm.datasets.shifts.paths import nearest
 from fan_mm.datasets.shifts.record import add
 
@@ -33,7 +31,7 @@ def _label(parts: Sequence[str]) -> Named | None:
     split = nearest(parts, _SPLITS)
     if match is None or split == 'test':  # the public labels of test are dummies
         return None
-    return Named(key=match['key'], encodings=ids_of(match), split=split)
+    return Named(key=match['key'], encodings=encodings_of(match), split=split)
 
 
 def _cityscapes(parts: Sequence[str]) -> Named | None:
@@ -72,24 +70,20 @@ def _rainy(parts: Sequence[str]) -> Named | None:
 
 _BETAS = ('beta_0.005', 'beta_0.01', 'beta_0.02')
 _RAIN_NAMES = tuple(_rain(*strength) for strength in _RAINS)
-_LABELS: dict[str, Any] = dict(
-    encodings=('train_ids', 'label_ids'),
-    splits=_SPLITS,
-    withheld=('test',),
-)
 CITYSCAPES = add(
     SegmentationSet(
         name='cityscapes',
         title='Cityscapes',
         dataset_type='CityscapesDataset',
-        **_LABELS,
+        splits=_SPLITS,
+        withheld=('test',),
         counts={'val': 500, 'train': 2975},
         weather={'all': 'clear'},
         files='leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png',
         protocol='val: pooled over 500 images',
         source='mcordts/cityscapesScripts',
         licence='registration; its own terms',
-        told=_cityscapes,
+        recognise=_cityscapes,
         marks=re.compile(
             r'(^|/)(?P<city>[^/_]+)/(?P=city)_\d{6}_\d{6}_(leftImg8bit|gtFine_\w+)\.', re.I
         ),
@@ -100,7 +94,8 @@ FOGGY_CITYSCAPES = add(
         name='foggy_cityscapes',
         title='Foggy Cityscapes',
         dataset_type='FoggyCityscapesDataset',
-        **_LABELS,
+        splits=_SPLITS,
+        withheld=('test',),
         conditions=_BETAS,
         singly=True,
         counts={'val': dict.fromkeys(_BETAS, 500), 'train': dict.fromkeys(_BETAS, 2975)},
@@ -110,7 +105,7 @@ FOGGY_CITYSCAPES = add(
         'or all 1500 together: state which. leftImg8bit_foggyDBF is read only where leftImg8bit_foggy is missing',
         source='sakaridis/fog_simulation-SFSU_synthetic',
         licence='non-commercial',
-        told=_foggy,
+        recognise=_foggy,
         labels_from='Cityscapes',
         marks=re.compile(r'_foggy(DBF)?_beta_', re.I),
     )
@@ -120,7 +115,8 @@ RAIN_CITYSCAPES = add(
         name='rain_cityscapes',
         title='RainCityscapes',
         dataset_type='RainCityscapesDataset',
-        **_LABELS,
+        splits=_SPLITS,
+        withheld=('test',),
         conditions=_RAIN_NAMES,
         counts={
             'val': dict.fromkeys(_RAIN_NAMES, 33 * 12),
@@ -133,7 +129,7 @@ RAIN_CITYSCAPES = add(
         'use; here each rain is one condition with all 12 patterns [own]',
         source='xw-hu/DAF-Net, naver/oasis',
         licence='[?]',
-        told=_rainy,
+        recognise=_rainy,
         labels_from='Cityscapes',
         marks=re.compile(r'_rain_alpha_', re.I),
     )

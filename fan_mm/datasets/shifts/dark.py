@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from fan_mm.datasets.shifts.acdc import DARK_ZURICH_VAL, ids_of
-from fan_mm.datasets.shifts.pairs import Named, SegmentationSet
+from fan_mm.datasets.shifts.acdc import DARK_ZURICH_VAL
+from fan_mm.datasets.shifts.pairs import Named, SegmentationSet, encodings_of
 from fan_mm.datasets.shifts.paths import nearest
 from fan_mm.datasets.shifts.record import add
 
@@ -27,7 +27,7 @@ def _dark_zurich(parts: Sequence[str]) -> Named | None:
     split = split and split.removesuffix('_ref') + ref
     return Named(
         key=match['key'] + ref,
-        encodings=ids_of(match),
+        encodings=encodings_of(match),
         split=split,
         condition=nearest(parts, _TIMES),
     )
@@ -37,7 +37,7 @@ def _night_driving(parts: Sequence[str]) -> Named | None:
     match = _NIGHT_DRIVING.fullmatch(parts[-1])
     if match is None:
         return None
-    return Named(key=match['key'], encodings=ids_of(match), split=nearest(parts, ('test',)))
+    return Named(key=match['key'], encodings=encodings_of(match), split=nearest(parts, ('test',)))
 
 
 DARK_ZURICH = add(
@@ -45,7 +45,6 @@ DARK_ZURICH = add(
         name='dark_zurich',
         title='Dark Zurich',
         dataset_type='DarkZurichDataset',
-        encodings=('train_ids', 'label_ids'),
         splits=_SPLITS,
         withheld=('test', 'train', 'val_ref', 'train_ref', 'test_ref'),
         conditions=_TIMES,
@@ -57,7 +56,7 @@ DARK_ZURICH = add(
         protocol='test: IoU, UIoU and average UIoU on the server; val (50 images) differs considerably from test',
         source='W-zx-Y/DANNet, sakaridis/MGCDA, brdav/cma',
         licence='non-commercial',
-        told=_dark_zurich,
+        recognise=_dark_zurich,
         marks=re.compile(
             r'(^|/)(train|val|test)(_ref)?/(night|twilight|day)/.*_(rgb_anon|gt_label\w+)\.'
             r'|_ref_rgb_anon\.|_gt_invIds\.'
@@ -71,7 +70,6 @@ NIGHT_DRIVING = add(
         name='night_driving',
         title='Nighttime Driving',
         dataset_type='NightDrivingDataset',
-        encodings=('train_ids', 'label_ids'),
         splits=('test',),
         conditions=('night',),
         counts={'test': {'night': 50}},
@@ -81,7 +79,7 @@ NIGHT_DRIVING = add(
         protocol='pooled over 50 images; the labels have known errors, and corrected copies change the score',
         source='brdav/refign, Attila94/CIConv',
         licence='[?]',
-        told=_night_driving,
+        recognise=_night_driving,
         marks=re.compile(
             r'gtCoarse_daytime_trainvaltest|NighttimeDriving|leftImg8bit/test/night/', re.I
         ),

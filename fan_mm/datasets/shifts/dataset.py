@@ -1,5 +1,6 @@
 """The sets as datasets of training and evaluation configs."""
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,16 +87,10 @@ class ShiftDataset(SegmentationDataset):
         super().__init__(
             data_root=data_root, data_prefix=dict(data_prefix or {}), lazy_init=True, **kwargs
         )
-        moved = self.label_map
-        chosen = (
-            [moved.get(train_id, train_id) for train_id in range(len(CLASSES))] if moved else None
-        )
         self.label_map = None  # for mmseg's loader: labels are mapped behind it
-        self._metainfo.update(  # as mmseg's datasets have it
-            label_map=chosen and dict(enumerate(chosen)), reduce_zero_label=self.reduce_zero_label
-        )
-        self._order = chosen
-        self.pipeline = Compose(mapping(pipeline, chosen))
+        chosen = self._metainfo['label_map']
+        self._order = chosen and list(chosen.values())
+        self.pipeline = Compose(self.mapped(pipeline))
         if not lazy_init:
             self.full_init()
 
@@ -120,7 +115,7 @@ class ShiftDataset(SegmentationDataset):
         ]
 
     def mapped(self, loader: Any) -> Any:
-        """The transform that reads labels as this dataset does, with ``loader`` inside."""
+        """The transform, or pipeline, that reads labels as this dataset does, with ``loader`` inside."""
         return mapping(loader, self._order)
 
     def doubt(self, values: Sequence[int], sample: Mapping[str, Any]) -> str | None:
@@ -129,7 +124,7 @@ class ShiftDataset(SegmentationDataset):
 
     def _samples(self, condition: Condition) -> list[dict]:
         samples = []
-        segments = _Panoptic()
+        read = functools.cache(_read_panoptic)  # once for all images, anew for each dataset
         labels = condition.labels or (None,) * len(condition.images)
         for image, label in zip(condition.images, labels, strict=True):
             sample: dict[str, Any] = dict(
@@ -141,32 +136,16 @@ class ShiftDataset(SegmentationDataset):
             if label is not None:
                 sample |= dict(seg_map_path=str(label), label_encoding=condition.encoding)
                 if label.parent.name.lower() == 'panoptic':
-                    sample['segments'] = segments.of(label)
+                    file = label.parent.parent / 'panoptic.json'
+                    if label.name not in read(file):
+                        raise InputError(f'{file} does not list {label.name}')
+                    sample['segments'] = read(file)[label.name]
             samples.append(sample)
         return samples
 
 
-class _Panoptic:
-    """The categories of segments in panoptic.json files, each read once."""
-
-    def __init__(self) -> None:
-        self.files: dict[Path, dict[str, dict[int, int]]] = {}
-
-    def of(self, label: Path) -> dict[int, int]:
-        """Segment id -> category of an image of segments.
-
-        Raises:
-            InputError: there is no panoptic.json, or it does not list the image.
-        """
-        file = label.parent.parent / 'panoptic.json'
-        if file not in self.files:
-            self.files[file] = _read_panoptic(file)
-        if label.name not in self.files[file]:
-            raise InputError(f'{file} does not list {label.name}')
-        return self.files[file][label.name]
-
-
 def _read_panoptic(file: Path) -> dict[str, dict[int, int]]:
+    """Name of a label file -> segment id -> category."""
     try:
         annotations = json.loads(file.read_bytes())['annotations']
         return {

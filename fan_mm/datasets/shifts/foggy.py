@@ -3,8 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from fan_mm.datasets.shifts.acdc import ids_of
-from fan_mm.datasets.shifts.pairs import Named, SegmentationSet, Subset
+from fan_mm.datasets.shifts.pairs import Named, SegmentationSet, Subset, by_folder, encodings_of
 from fan_mm.datasets.shifts.paths import below, nearest
 from fan_mm.datasets.shifts.record import add
 
@@ -12,8 +11,12 @@ _DRIVING_FOLDERS = ('test', 'test_extra')
 _DRIVING = re.compile(
     r'(?P<key>.+)_(leftImg8bit\.(png|jpe?g)|gt(Fine|Coarse)_(?P<kind>label(Train)?Ids)\.png)', re.I
 )
-_FRAME = re.compile(r'(?P<key>.+_frame_\d+)\.(png|jpe?g)', re.I)
-_ZURICH_LABELS = {'gt_labeltrainids': ('train_ids',), 'gt_labelids': ('label_ids',)}
+_FRAME = re.compile(r'.+_frame_\d+', re.I)
+_ZURICH: dict[str, tuple[str, ...]] = {
+    'rgb': (),
+    'gt_labeltrainids': ('train_ids',),
+    'gt_labelids': ('label_ids',),
+}
 
 
 def _foggy_driving(parts: Sequence[str]) -> Named | None:
@@ -21,22 +24,18 @@ def _foggy_driving(parts: Sequence[str]) -> Named | None:
     if match is None:
         return None
     return Named(
-        key='/'.join((below(parts, _DRIVING_FOLDERS), match['key'])),
-        encodings=ids_of(match),
+        key=f'{below(parts, _DRIVING_FOLDERS)}/{match["key"]}',
+        encodings=encodings_of(match),
         split=nearest(parts, _DRIVING_FOLDERS),
         rank=int('_gtcoarse_' in parts[-1].lower()),  # where both are there, the finer
     )
 
 
 def _foggy_zurich(parts: Sequence[str]) -> Named | None:
-    match = _FRAME.fullmatch(parts[-1])
-    folder = nearest(parts, ('rgb', *_ZURICH_LABELS))
-    if match is None or not folder or (folder != 'rgb' and not parts[-1].lower().endswith('.png')):
+    named = by_folder(parts, _ZURICH)
+    if named is None or not _FRAME.fullmatch(named.key):
         return None
-    return Named(
-        key='/'.join((below(parts, (folder,)), match['key'])),
-        encodings=_ZURICH_LABELS.get(folder, ()),
-    )
+    return named._replace(key=f'{below(parts, _ZURICH)}/{named.key}')
 
 
 FOGGY_DRIVING = add(
@@ -44,7 +43,6 @@ FOGGY_DRIVING = add(
         name='foggy_driving',
         title='Foggy Driving',
         dataset_type='FoggyDrivingDataset',
-        encodings=('train_ids', 'label_ids'),
         splits=('all', 'fine', 'dense'),
         subsets={
             'all': Subset(folders=_DRIVING_FOLDERS),
@@ -59,7 +57,7 @@ FOGGY_DRIVING = add(
         protocol='pooled over 101 images: 33 with fine and 68 with coarse labels',
         source="the set's README, sohyun-l/fifo",
         licence='non-commercial',
-        told=_foggy_driving,
+        recognise=_foggy_driving,
         marks=re.compile(
             r'(^|/)(test|test_extra)/(pedestrian|public|web)/|leftImg8bit_test(all|fine|dense)_filenames',
             re.I,
@@ -71,7 +69,6 @@ FOGGY_ZURICH = add(
         name='foggy_zurich',
         title='Foggy Zurich',
         dataset_type='FoggyZurichDataset',
-        encodings=('train_ids', 'label_ids'),
         splits=('testv2', 'testv1'),
         subsets={
             'testv2': Subset(list_file='RGB_testv2_filenames.txt', or_labelled=True),
@@ -84,7 +81,7 @@ FOGGY_ZURICH = add(
         protocol='testv2: pooled over the 40 labelled images, of 3808',
         source="the set's README, sohyun-l/fifo",
         licence='non-commercial',
-        told=_foggy_zurich,
+        recognise=_foggy_zurich,
         marks=re.compile(
             r'(^|/)(RGB|gt_labelTrainIds)/.*_frame_\d+\.|RGB_testv[12]_filenames', re.I
         ),

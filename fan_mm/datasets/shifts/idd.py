@@ -3,26 +3,25 @@
 import re
 from collections.abc import Sequence
 
-from fan_mm.datasets.shifts.pairs import Named, SegmentationSet
+from fan_mm.datasets.shifts.pairs import Named, SegmentationSet, encodings_of
 from fan_mm.datasets.shifts.paths import below, nearest
 from fan_mm.datasets.shifts.record import add
 
 _SPLITS = ('val', 'train', 'test')
 _FILE = re.compile(
-    r'(?P<key>.+)_(leftImg8bit\.(png|jpe?g)|gtFine_label(?P<kind>level3Ids|csTrainIds)\.png)', re.I
+    r'(?P<key>.+)_(leftImg8bit\.(png|jpe?g)|gtFine_(?P<kind>label(level3Ids|csTrainIds))\.png)',
+    re.I,
 )
-_ENCODINGS = {'level3ids': ('idd_level3',), 'cstrainids': ('idd_train_ids',)}
 
 
-def _told(parts: Sequence[str]) -> Named | None:
+def _recognise(parts: Sequence[str]) -> Named | None:
     match = _FILE.fullmatch(parts[-1])
     if match is None:
         return None
     return Named(
-        key='/'.join(
-            (below(parts, _SPLITS), match['key'])
-        ),  # frames of every drive have the same names
-        encodings=_ENCODINGS.get((match['kind'] or '').lower(), ()),
+        # frames of every drive have the same names
+        key=f'{below(parts, _SPLITS)}/{match["key"]}',
+        encodings=encodings_of(match),
         split=nearest(parts, _SPLITS),
     )
 
@@ -42,7 +41,7 @@ IDD = add(
         'of the labels',
         source='AutoNUE/public-code, naver/relis',
         licence='registration [?]',
-        told=_told,
+        recognise=_recognise,
         suffixes_mix=True,
         make_labels="AutoNUE's public-code converts the polygons to label maps: "
         'preperation/createLabels.py --datadir DIR --id-type level3Id',

@@ -1,7 +1,7 @@
 """Label encodings of street data sets as tables to Cityscapes trainIds: 0 to 18, 255 is ignored.
 
-A label that an encoding does not have is told apart from one that it has but nobody scores, so that
-labels of another encoding are refused instead of scored.
+A value that an encoding does not have differs from one that it has but nobody scores: the latter is
+ignored, the former means that a file has another encoding, and is refused.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ class LabelMap:
         train_ids: value -> trainId; legal values that are not listed are ignored.
         legal: values that a file can hold.
         source: where the table is from.
-        is_closed: whether it is known that there are no others.
+        is_closed: whether `legal` is known to be complete; if not, other values are ignored, not refused.
     """
 
     title: str

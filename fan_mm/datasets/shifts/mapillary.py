@@ -3,27 +3,18 @@
 import re
 from collections.abc import Sequence
 
-from fan_mm.datasets.shifts.pairs import Named, SegmentationSet
+from fan_mm.datasets.shifts.pairs import Named, SegmentationSet, by_folder
 from fan_mm.datasets.shifts.paths import nearest
 from fan_mm.datasets.shifts.record import add
 
 _SPLITS = ('validation', 'training', 'testing')
 _V1 = ('mapillary_a', 'mapillary_b', 'mapillary_c')
-_FILE = re.compile(r'(?P<key>.+)\.(png|jpe?g)', re.I)
 
 
-def _told(parts: Sequence[str]) -> Named | None:
-    match = _FILE.fullmatch(parts[-1])
-    kind = nearest(parts, ('images', 'labels', 'instances', 'panoptic'))
-    if match is None or kind not in ('images', 'labels'):
-        return None
-    split = nearest(parts, _SPLITS)
-    if kind == 'images':
-        return Named(key=match['key'], split=split)
-    if not parts[-1].lower().endswith('.png'):
-        return None
-    is_v2 = nearest(parts, ('v1.2', 'v2.0')) == 'v2.0'
-    return Named(key=match['key'], encodings=('mapillary_v2',) if is_v2 else _V1, split=split)
+def _recognise(parts: Sequence[str]) -> Named | None:
+    labels = ('mapillary_v2',) if nearest(parts, ('v1.2', 'v2.0')) == 'v2.0' else _V1
+    folders = {'images': (), 'labels': labels, 'instances': None, 'panoptic': None}
+    return by_folder(parts, folders, _SPLITS)
 
 
 MAPILLARY = add(
@@ -42,7 +33,7 @@ MAPILLARY = add(
         'of the labels',
         source='shachoi/RobustNet, lhoyer/HRDA, w1oves/Rein, maunzzz/cross-season-segmentation',
         licence='registration; non-commercial [?]',
-        told=_told,
+        recognise=_recognise,
         marks=re.compile(r'(^|/)(training|validation|testing)/(images|labels|v1\.2|v2\.0)/', re.I),
     )
 )

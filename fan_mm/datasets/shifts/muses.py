@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fan_mm.datasets.shifts.acdc import ids_of
-from fan_mm.datasets.shifts.pairs import Named, SegmentationSet
+from fan_mm.datasets.shifts.pairs import Named, SegmentationSet, encodings_of
 from fan_mm.datasets.shifts.paths import nearest
 from fan_mm.datasets.shifts.record import add
 from fan_mm.errors import InputError
@@ -20,14 +19,14 @@ _FILE = re.compile(
 )
 
 
-def _told(parts: Sequence[str]) -> Named | None:
+def _recognise(parts: Sequence[str]) -> Named | None:
     match = _FILE.fullmatch(parts[-1])
     if match is None:
         return None
     weather, time = nearest(parts, _WEATHER), nearest(parts, _TIMES)
     return Named(
         key=match['key'],
-        encodings=ids_of(match),
+        encodings=encodings_of(match),
         split=nearest(parts, _SPLITS),
         condition=f'{weather}/{time}' if weather and time else '',  # else as meta.json says
     )
@@ -60,7 +59,6 @@ MUSES = add(
         name='muses',
         title='MUSES',
         dataset_type='MUSESDataset',
-        encodings=('train_ids', 'label_ids'),
         splits=_SPLITS,
         withheld=('test',),
         conditions=tuple('/'.join(pair) for pair in itertools.product(_WEATHER, _TIMES)),
@@ -72,7 +70,7 @@ MUSES = add(
         protocol='test: mIoU on the server; sources disagree on whether the test labels are public [?]',
         source='timbroed/MUSES, timbroed/CAFuser',
         licence='registration; non-commercial',
-        told=_told,
+        recognise=_recognise,
         list_conditions=('meta.json', _read_meta),
         marks=re.compile(r'(^|/)REC\d+_frame_\d+_', re.I),
     )

@@ -2,6 +2,7 @@
 
 import filecmp
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fan_mm.datasets.shifts.label_maps import LABEL_MAPS
-from fan_mm.datasets.shifts.paths import files_below, listed_names
+from fan_mm.datasets.shifts.paths import files_below, listed_names, nearest
 from fan_mm.datasets.shifts.record import Condition, ShiftSet
 from fan_mm.errors import InputError
 
@@ -32,6 +33,45 @@ class Named(NamedTuple):
     condition: str = ''
     copy: str = ''
     rank: int = 0
+
+
+_ENCODINGS = {
+    '': (),
+    'labelids': ('label_ids',),
+    'labeltrainids': ('train_ids',),
+    'labellevel3ids': ('idd_level3',),
+    'labelcstrainids': ('idd_train_ids',),
+}
+
+
+def encodings_of(match: re.Match) -> tuple[str, ...]:
+    """The encoding that the group ``kind`` of a file's name means, in any case; () for an image."""
+    return _ENCODINGS[(match.groupdict().get('kind') or '').lower()]
+
+
+def by_folder(
+    parts: Sequence[str],
+    folders: Mapping[str, tuple[str, ...] | None],
+    splits: Sequence[str] = (),
+) -> Named | None:
+    """A file of a set whose images and labels have the same names, in different folders.
+
+    Args:
+        parts: of its path.
+        folders: name of a folder, in lower case -> encodings of the labels in it; () for images, None for
+            what is neither. Of several labels of an image the first folder's counts.
+        splits: names of folders.
+    """
+    folder = nearest(parts, folders)
+    encodings = folders.get(folder)
+    key, suffix = os.path.splitext(parts[-1])
+    if encodings is None or suffix.lower() not in (
+        '.png',
+        *(() if encodings else ('.jpg', '.jpeg')),
+    ):
+        return None
+    rank = list(folders).index(folder)
+    return Named(key=key, encodings=encodings, split=nearest(parts, splits), rank=rank)
 
 
 @dataclass(frozen=True)
@@ -62,42 +102,39 @@ class SegmentationSet(ShiftSet):
     Attributes:
         encodings: of labels that are read, the preferred first.
         on_request: further ones, read only where the user names them.
-        told: what a file is, from the parts of its path below the folder; None if it is neither image
+        recognise: what a file is, from the parts of its path below the folder; None if it is neither image
             nor label.
         subsets: the splits that are no folder of their own.
         labels_from: 'Cityscapes' where the set has no labels of its own.
         suffixes_mix: whether releases of the set have different image formats.
-        make_labels: how label maps come to be, where a download has none.
-        list_conditions: reads key -> condition from a file of the name that stands before it; for images
-            whose folders do not say.
+        make_labels: how to make the label maps that a download lacks, for messages.
+        list_conditions: a file's name, and what reads key -> condition from it; for images whose folders
+            do not name a condition.
     """
 
-    encodings: tuple[str, ...]
+    encodings: tuple[str, ...] = ('train_ids', 'label_ids')
     on_request: tuple[str, ...] = ()
-    told: Callable[[Sequence[str]], Named | None]
+    recognise: Callable[[Sequence[str]], Named | None]
     subsets: Mapping[str, Subset] = field(default_factory=dict)
     labels_from: str = ''
     suffixes_mix: bool = False
     make_labels: str = ''
     list_conditions: tuple[str, Callable[[Path], Mapping[str, str]]] | None = None
 
-    def find(
-        self,
-        folder: str | os.PathLike,
-        split: str | None = None,
-        labels: str | os.PathLike | None = None,
-        encoding: str | None = None,
+    def _find(
+        self, folder: Path, split: str, labels: Path | None, encoding: str | None
     ) -> tuple[Condition, ...]:
-        truth = Path(labels) if labels else None
-        return _Search(self, Path(folder), split, truth, encoding).conditions()
+        return _Search(self, folder, split, labels, encoding).conditions()
 
     def dataset(self, condition: Condition) -> dict[str, Any]:
-        split = condition.split  # a list file is found from wherever the dataset is built
+        split = condition.split
+        if split not in self.splits and os.path.isfile(split):
+            split = os.path.abspath(split)  # a list is found from wherever the dataset is built
         config: dict[str, Any] = dict(
             type='ShiftDataset',
             shift=self.name,
             data_root=os.path.abspath(condition.folder),
-            split=os.path.abspath(split) if os.path.isfile(split) else split,
+            split=split,
             conditions=[condition.name],
             encoding=condition.encoding or None,
         )
@@ -113,11 +150,11 @@ class _Search:
         self,
         record: SegmentationSet,
         folder: Path,
-        split: str | None,
+        split: str,
         labels: Path | None,
         encoding: str | None,
     ) -> None:
-        self.set, self.folder, self.split = record, folder, record.split_of(split)
+        self.set, self.folder, self.split = record, folder, split
         self.labels_folder = labels
         possible = (*record.encodings, *record.on_request)
         if encoding and encoding not in possible:
@@ -147,9 +184,10 @@ class _Search:
         self._note_lost_labels()
         pairs, encoding = self._paired(pictures)
         conditions = self._by_condition(pairs)
-        for name, found in conditions.items():
+        for name, found in list(conditions.items()):
             if encoding and not any(label for _, label in found):
                 self.notes.append(f'{name}: none of its {len(found)} images has a label')
+                del conditions[name]
         return tuple(
             Condition(
                 name=name,
@@ -159,17 +197,16 @@ class _Search:
                 labels=tuple(label.path for _, label in found if label),
                 encoding=encoding,
                 unlabelled=tuple(
-                    picture.path for picture, label in found if not label and encoding
+                    picture.path for picture, label in found if encoding and not label
                 ),
                 labels_folder=self.labels_folder,
                 notes=tuple(self.notes),
             )
             for name, found in conditions.items()
-            if not encoding or any(label for _, label in found)
         )
 
     def _named(self, folder: Path, files: Iterable[tuple[str, ...]]) -> list[_File]:
-        named = ((parts, self.set.told(parts)) for parts in files)
+        named = ((parts, self.set.recognise(parts)) for parts in files)
         return [_File(parts, Path(folder, *parts), name) for parts, name in named if name]
 
     def _of_split(self) -> list[_File]:
@@ -203,10 +240,11 @@ class _Search:
         return labelled or pictures
 
     def _list_file(self, name: str) -> Path | None:
-        below = [parts for parts in self.files if parts[-1] == Path(name).name]
+        """A list by its path, from here or from any folder below the set's."""
         if Path(name).is_file():
             return Path(name)
-        return Path(self.folder, *below[0]) if below else None
+        ends = Path(name).parts
+        return next((Path(self.folder, *p) for p in self.files if p[-len(ends) :] == ends), None)
 
     def _listed(self, list_file: Path, pictures: Sequence[_File]) -> list[_File]:
         """The images that a list names, by path or base name, with or without a suffix."""
@@ -234,7 +272,7 @@ class _Search:
         """The images that a line of a list can mean: those that share the most folders with it."""
         parts = name.replace('\\', '/').split('/')
         files = by_stem.get(parts[-1]) or by_stem.get(Path(parts[-1]).stem)
-        if not files and (named := self.set.told(parts)):
+        if not files and (named := self.set.recognise(parts)):
             files = by_stem.get((named.key, named.copy))
         shared = [_shared(parts, file.parts) for file in files or ()]
         return [f for f, count in zip(files or (), shared, strict=True) if count == max(shared)]
@@ -307,7 +345,7 @@ class _Search:
             key: file
             for key, files in self.labels.items()
             for file in files
-            if key not in there and file.named.split == self.split
+            if key not in there and file.named.split in (self.split, '')
         }
         if lost:
             first = '/'.join(min(file.parts for file in lost.values()))
@@ -322,7 +360,7 @@ class _Search:
         have = [self._labels_of(picture) for picture in pictures]
         counts = Counter(e for of_one in have for e in of_one if e in self.encodings)
         labelled = sum(any(e in of_one for e in self.encodings) for of_one in have)
-        if not labelled and self.split in self.set.withheld:
+        if not labelled and {p.named.split for p in pictures} <= {*self.set.withheld}:
             return [(picture, None) for picture in pictures], ''
         if not labelled:
             self._refuse_unlabelled(pictures[0], {e for of_one in have for e in of_one})

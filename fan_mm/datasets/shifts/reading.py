@@ -1,5 +1,6 @@
 """Labels of any encoding as trainIds, mapped as they are read."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,12 +9,12 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from fan_mm.config_parts import type_name
 from fan_mm.datasets.segmentation import IGNORED
 from fan_mm.datasets.shifts.label_maps import LABEL_MAPS, LabelMap
 from fan_mm.errors import InputError
 
 _WRONG = 254  # of the tables here: a value that an encoding does not have
+_HOLD_TRANSFORMS = ('transforms', 'subroutines')  # keys and attributes of mmcv's wrappers
 
 
 @TRANSFORMS.register_module()
@@ -126,28 +127,30 @@ def _other_reading(values: Iterable[int], label_map: LabelMap) -> str:
     return f'; are they {title}?' if title else ': is it an image of colours or instances?'
 
 
-def mapping(pipeline: Any, order: Sequence[int] | None) -> Any:
-    """A pipeline in which everything that loads labels also maps them to trainIds.
+def mapping(step: Any, order: Sequence[int] | None) -> Any:
+    """A pipeline, or a step of one, in which everything that loads labels also maps them to trainIds.
 
     Args:
-        pipeline: transforms as configs or built, in wrappers and alternatives, too.
+        step: a transform as a config or built, which may hold others, or a list of transforms; not changed.
         order: of `LoadTrainIds`.
     """
-    if isinstance(pipeline, list | tuple):
-        return [mapping(step, order) for step in pipeline]
-    if not isinstance(pipeline, dict):
-        return LoadTrainIds(pipeline, order) if _loads_labels(type(pipeline)) else pipeline
-    kind = pipeline.get('type')
+    if isinstance(step, list | tuple):
+        return [mapping(inner, order) for inner in step]
+    is_config = isinstance(step, dict)
+    kind = step.get('type') if is_config else type(step)
     if isinstance(kind, str):
-        with TRANSFORMS.switch_scope_and_registry(pipeline.get('_scope_')) as registry:
+        with TRANSFORMS.switch_scope_and_registry(step.get('_scope_')) as registry:
             kind = registry.get(kind)
-    if _loads_labels(kind):
-        return dict(type=LoadTrainIds, loader=pipeline, order=order)
-    if 'transforms' in pipeline and not type_name(pipeline).startswith('Albu'):
-        return {**pipeline, 'transforms': mapping(pipeline['transforms'], order)}
-    return pipeline
-
-
-def _loads_labels(cls: Any) -> bool:
-    """Whether a transform is mmseg's ``LoadAnnotations`` or made of it; libraries are not imported for it."""
-    return any(base.__name__ == 'LoadAnnotations' for base in getattr(cls, '__mro__', ()))
+    # by name: mmseg is not imported for it
+    if any(base.__name__ == 'LoadAnnotations' for base in getattr(kind, '__mro__', ())):
+        return LoadTrainIds(step, order)
+    if getattr(kind, '__name__', '').startswith('Albu'):
+        return step  # which holds transforms of another library
+    parts = step if is_config else getattr(step, '__dict__', {})
+    inner = {name: mapping(parts[name], order) for name in _HOLD_TRANSFORMS if name in parts}
+    if is_config:
+        return {**step, **inner}
+    if inner != {name: parts[name] for name in inner}:
+        step = copy.copy(step)
+        vars(step).update(inner)
+    return step

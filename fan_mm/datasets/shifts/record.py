@@ -1,9 +1,10 @@
 """Data sets of real adverse conditions: what one is, and the register of all.
 
-A set is one record in a module of this folder: its name, how its files are told by their names, how its
-labels are encoded, its conditions, its protocol and where this is from.
+A set is one record in a module of this folder: its name, how its files are recognised by their names,
+how its labels are encoded, its conditions, its protocol and the sources of these facts.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ class Condition:
         name: 'fog', 'night', 'beta_0.02', 'rain/night'; 'all' where a set has none.
         split: of the set, such as 'val', or a list file.
         folder: in which the set was found.
-        images: sorted paths.
+        images: their paths, sorted, or in the order of a list.
         labels: of the images, in their order; empty where they are withheld, and for detection.
         encoding: of the labels, a name in ``LABEL_MAPS``; '' where there are none, and for detection.
         unlabelled: images that were left out for want of a label.
@@ -69,13 +70,13 @@ class ShiftSet:
         singly: whether papers use one condition alone as well as all together.
         counts: split -> how many images with labels it has as published: of each condition, or, where only
             that is known, of all together.
-        weather: condition -> 'fog', 'night', 'rain', 'snow' or 'clear', where it is one of them alone.
+        weather: condition -> 'fog', 'night', 'rain', 'snow' or 'clear', if it is exactly one of them.
         files: the layout expected, in a line, for messages.
         protocol: what published scores are, in words; what is not known of it, and what is our own.
         source: where this record's facts are from.
         licence: in words.
-        marks: found in the path of a file of this set, and of no other; tells whose folder was given by
-            mistake.
+        marks: pattern of the paths that only files of this set have, by which a folder of another set,
+            given by mistake, is recognised.
     """
 
     name: str
@@ -107,9 +108,9 @@ class ShiftSet:
 
     def find(
         self,
-        folder: Path,
+        folder: str | os.PathLike,
         split: str | None = None,
-        labels: Path | None = None,
+        labels: str | os.PathLike | None = None,
         encoding: str | None = None,
     ) -> tuple[Condition, ...]:
         """Find the set's files, in whatever nesting people have them.
@@ -118,7 +119,8 @@ class ShiftSet:
             folder: anywhere above the files.
             split: one of `splits`, or a list of names (``*.txt``, anywhere or below ``folder``); None for
                 the default.
-            labels: where labels are, if not below ``folder``: Cityscapes, for datasets derived from it.
+            labels: where labels are, if not below ``folder``: Cityscapes, for datasets derived from it; or
+                the files with boxes.
             encoding: of the labels, where a set leaves a choice (Mapillary's maps).
 
         Returns:
@@ -127,6 +129,12 @@ class ShiftSet:
         Raises:
             InputError: no such folder or split, another set's folder, no labels, or a mixture; a line.
         """
+        where = Path(labels) if labels else None
+        return self._find(Path(folder), self.split_of(split), where, encoding)
+
+    def _find(
+        self, folder: Path, split: str, labels: Path | None, encoding: str | None
+    ) -> tuple[Condition, ...]:
         raise NotImplementedError
 
     def dataset(self, condition: Condition) -> dict[str, Any]:
@@ -163,10 +171,11 @@ class ShiftSet:
             InputError: the set has none of this name.
         """
         split = split or self.splits[0]
-        if split not in self.splits and not split.endswith('.txt'):
+        lists = self.task == 'segmentation'  # can be read in part; a file with boxes is whole
+        if split not in self.splits and not (lists and split.endswith('.txt')):
             raise InputError(
-                f'{self.title} has no split {split!r}: choose from {", ".join(self.splits)}, or a list of '
-                'names (*.txt)'
+                f'{self.title} has no split {split!r}: choose from {", ".join(self.splits)}'
+                f'{", or a list of names (*.txt)" if lists else ""}'
             )
         return split
 

@@ -3,23 +3,12 @@
 import re
 from collections.abc import Sequence
 
-from fan_mm.datasets.shifts.pairs import Named, SegmentationSet
-from fan_mm.datasets.shifts.paths import nearest
+from fan_mm.datasets.shifts.pairs import Named, SegmentationSet, by_folder
 from fan_mm.datasets.shifts.record import add
 
-_FILE = re.compile(r'(?P<key>.+)\.(png|jpe?g)', re.I)
 
-
-def _told(parts: Sequence[str]) -> Named | None:
-    match = _FILE.fullmatch(parts[-1])
-    kind = nearest(parts, ('images', 'panoptic', 'labels'))
-    if match is None or not kind:
-        return None
-    if kind == 'images':
-        return Named(key=match['key'])
-    if not parts[-1].lower().endswith('.png'):
-        return None
-    return Named(key=match['key'], encodings=('wilddash',), rank=int(kind == 'labels'))
+def _recognise(parts: Sequence[str]) -> Named | None:
+    return by_folder(parts, {'images': (), 'panoptic': ('wilddash',), 'labels': ('wilddash',)})
 
 
 WILDDASH = add(
@@ -35,7 +24,7 @@ WILDDASH = add(
         'classes is known [?]',
         source='ozendelait/wilddash_scripts, brdav/cma',
         licence='registration; non-commercial',
-        told=_told,
+        recognise=_recognise,
         marks=re.compile(r'wd_public_|(^|/)wd\d{4}_', re.I),
     )
 )

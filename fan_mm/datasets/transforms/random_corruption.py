@@ -12,8 +12,10 @@ from fan_mm.datasets.transforms.corrupt_image import corrupt_any
 from fan_mm.errors import InputError
 
 
-def _weighted(choices: Sequence | Mapping, what: str) -> tuple[list, np.ndarray]:
-    """Split choices into a list and its probabilities (summing to 1)."""
+def _weighted(choices: Sequence | Mapping | int, what: str) -> tuple[list, np.ndarray]:
+    """Split choices, or a single one, into a list and its probabilities (summing to 1)."""
+    if isinstance(choices, str | int):
+        choices = [choices]
     # Sorted, because dumping a config sorts its dicts, and the draws shall not depend on that.
     entries = sorted(choices, key=str)
     weighted = isinstance(choices, Mapping)
@@ -44,7 +46,7 @@ class RandomCorruption(BaseTransform):
         corruptions: names or groups ('noise', 'blur', 'weather', 'digital') to choose from with
             equal probability; a mapping gives relative weights (``dict(noise=2, fog=1)``). Within a
             group, all members are equally likely.
-        severities: severities from 1 to 5 to choose from, or a mapping to weights.
+        severities: one or several from 1 to 5 to choose from, or a mapping to weights.
         prob: probability, 0 to 1, that an image is corrupted.
         channel_order: of ``img``: 'bgr' (as mm pipelines load), 'rgb' or 'bgr-as-rgb'.
 
@@ -54,13 +56,11 @@ class RandomCorruption(BaseTransform):
 
     def __init__(
         self,
-        corruptions: Sequence[str] | Mapping[str, float],
-        severities: Sequence[int] | Mapping[int, float] = SEVERITIES,
+        corruptions: str | Sequence[str] | Mapping[str, float],
+        severities: int | Sequence[int] | Mapping[int, float] = SEVERITIES,
         prob: float = 0.5,
         channel_order: str = 'bgr',
     ) -> None:
-        if isinstance(corruptions, str):
-            corruptions = [corruptions]
         self.corruptions, self._corruption_weights = _weighted(corruptions, 'corruptions')
         self.severities, self._severity_weights = _weighted(severities, 'severities')
         for name in self.corruptions:

@@ -16,7 +16,7 @@ def reads_json(cls: Any) -> bool:
     )
 
 
-def check_class_labels(place: str, dataset: Any, number: int | None) -> None:
+def check_class_labels(place: str, dataset: Any, number: int | None, lowest: int = 0) -> None:
     """Check the labels in a JSON file.
 
     Args:
@@ -24,6 +24,7 @@ def check_class_labels(place: str, dataset: Any, number: int | None) -> None:
         dataset: a lazily built dataset for which `reads_json` is true.
         number: the model's number of classes; None if its config does not specify it, or for a retriever, which
             is tested on other classes.
+        lowest: the lowest label; -1 for images without labels, of which no score is computed.
 
     Raises:
         InputError: a label is not a class, or occurs twice; or labels are lists with a value per class, which
@@ -36,7 +37,7 @@ def check_class_labels(place: str, dataset: Any, number: int | None) -> None:
         sample.get('img_path', f'sample {index}'): sample.get('gt_label')
         for index, sample in enumerate(samples)
     }
-    _check(f'{place}: {dataset.ann_file}', found, known)
+    _check(f'{place}: {dataset.ann_file}', found, known, lowest)
 
 
 def check_task_labels(place: str, dataset: Any, heads: Mapping[str, Any]) -> None:
@@ -56,7 +57,7 @@ def check_task_labels(place: str, dataset: Any, heads: Mapping[str, Any]) -> Non
         _check(f'{place}: {dataset.ann_file}, task {task}', labels, head.get('num_classes'))
 
 
-def _check(where: str, labels: Mapping[str, Any], number: int | None) -> None:
+def _check(where: str, labels: Mapping[str, Any], number: int | None, lowest: int = 0) -> None:
     if one := _value_per_class(list(labels.values()), number):
         numbers = [index for index, value in enumerate(one) if value]
         raise InputError(
@@ -70,7 +71,7 @@ def _check(where: str, labels: Mapping[str, Any], number: int | None) -> None:
                 f'{label.count(twice[0])} that no prediction fulfils: give each class once'
             )
         for value in label if isinstance(label, list) else [label]:
-            if isinstance(value, int) and (value < 0 or (number and value >= number)):
+            if isinstance(value, int) and (value < lowest or (number and value >= number)):
                 most = f'0..{number - 1}' if number else '0 and above'
                 raise InputError(f'{where}: {path} has the label {value}; labels are {most}')
 

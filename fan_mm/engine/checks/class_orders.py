@@ -1,6 +1,7 @@
 """Classes of training and evaluation: a label is a position among them, so they must agree on it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmengine.registry import DATASETS
 
@@ -51,15 +52,23 @@ def check_same_classes(training: Mapping[str, dict], evaluation: Mapping[str, di
     return notes
 
 
-def names_in(checkpoint: object) -> tuple[str, ...] | None:
-    """The classes that a checkpoint says it was trained on, in the order of its outputs; None without any."""
+def metainfo_in(checkpoint: object) -> dict[str, Any]:
+    """What a checkpoint says of the dataset that it was trained on, such as 'classes'; empty if nothing.
+
+    Nothing, too, if it was trained on several datasets with classes of their own.
+    """
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     if not isinstance(meta, Mapping):
-        return None
+        return {}
     told = meta.get('dataset_meta')
-    if not isinstance(told, Mapping):
-        told = meta  # from mmcv 1.x
-    names = told.get('classes') or told.get('CLASSES')
+    if not isinstance(told, Mapping):  # mmcv 1.x
+        told = {key: meta[key] for key in ('CLASSES', 'PALETTE') if meta.get(key)}
+    return {str(key).lower(): value for key, value in told.items()}
+
+
+def names_in(checkpoint: object) -> tuple[str, ...] | None:
+    """The classes that a checkpoint says it was trained on, in the order of its outputs; None without any."""
+    names = metainfo_in(checkpoint).get('classes')
     return tuple(map(str, names)) if isinstance(names, list | tuple) else None
 
 

@@ -38,6 +38,11 @@ class CocoFile:
         """The error of one annotation."""
         return InputError(f'{self.path}: annotation {entry.get("id")!r} {what}')
 
+    def refuse_twice(self, ids: Iterable) -> None:
+        """Refuse annotations of which two have the same id."""
+        if (twice := _first_twice(ids)) is not None:
+            raise InputError(f'{self.path}: two annotations have the id {twice!r}')
+
     def ids_of(self, classes: Collection[str]) -> list:
         """Ids of the categories of these names, in the file's order: that of the labels."""
         return [id_ for id_, name in self.categories.items() if name in classes]
@@ -183,8 +188,7 @@ def check_as_dataset(file: CocoFile, classes: Collection[str], masks: str | None
         if masks and isinstance(entry['segmentation'], dict):
             _check_runs(file, entry, whole=False)
         usable += 1
-    if (twice := _first_twice(ids)) is not None:
-        raise InputError(f'{file.path}: two annotations have the id {twice!r}')
+    file.refuse_twice(ids)
     return usable
 
 
@@ -236,8 +240,7 @@ def check_as_truth(
             other_size = other_size or _other_size(file, entry)
         if isinstance(entry['id'], str) and not _is_number_as_text(entry['id']):
             raise file.fault(entry, 'has an id that is not a number, but pycocotools needs one')
-    if (twice := _first_twice(ids)) is not None:
-        raise InputError(f'{file.path}: two annotations have the id {twice!r}')
+    file.refuse_twice(ids)
     if ids and not counted:
         notes.append(
             f'{file.path}: all {len(ids)} evaluated annotations have iscrowd 1, so there is no score: '

@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 from mmengine.fileio import list_from_file
-from mmengine.registry import DATASETS, MODELS, TRANSFORMS, Registry
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS
 
 from fan_mm.config_parts import steps_of, type_name
 from fan_mm.engine.checks.backends import check_decoder, check_storage
 from fan_mm.engine.checks.files import is_local, is_remote
 from fan_mm.engine.config.registered import (
+    LIBRARIES,
     base_named,
     bases,
     inherits,
+    is_known,
+    package,
     registered,
     said_in_one_line,
 )
@@ -126,7 +129,7 @@ def _is_of_unit_range(preprocessor: Any) -> bool:
     mean, std = settings.get('mean'), settings.get('std')
     if mean is None or std is None or not np.size(mean) or not np.size(std):
         return False
-    if 'type' in settings and not _is_of_library(MODELS, 'data_preprocessor', settings):
+    if not _is_of_libraries(settings):
         return False  # it may scale to [0, 1] itself
     return bool(0 < np.max(mean) <= 1 and np.max(std) < 1)
 
@@ -134,11 +137,13 @@ def _is_of_unit_range(preprocessor: Any) -> bool:
 def _is_of_bytes(preprocessor: Any) -> bool:
     """Whether a mean, read by a library, is that of values from 0 to 255."""
     mean = preprocessor.get('mean') if isinstance(preprocessor, dict) else None
-    if mean is None or (
-        'type' in preprocessor and not _is_of_library(MODELS, 'data_preprocessor', preprocessor)
-    ):
-        return False
-    return bool(np.max(mean) > 1)
+    return mean is not None and _is_of_libraries(preprocessor) and bool(np.max(mean) > 1)
+
+
+def _is_of_libraries(preprocessor: dict) -> bool:
+    return 'type' not in preprocessor or is_known(
+        registered(MODELS, 'data_preprocessor', preprocessor)
+    )
 
 
 def _gives_bytes(place: str, steps: Sequence[dict]) -> bool:
@@ -153,25 +158,13 @@ def _gives_bytes(place: str, steps: Sequence[dict]) -> bool:
     )
     if not loaders or any(whole) or scaled:
         return False
-    return all(_is_of_library(TRANSFORMS, f'{place}.pipeline', step) for step in steps)
-
-
-def _is_of_library(registry: Registry, place: str, cfg: dict) -> bool:
-    module = getattr(registered(registry, place, cfg), '__module__', '')
-    return module.partition('.')[0] in (
-        'mmcv',
-        'mmengine',
-        'mmseg',
-        'mmdet',
-        'mmpretrain',
-        'fan_mm',
-    )
+    return read_by_libraries(place, dict(pipeline=steps))
 
 
 def read_by_libraries(place: str, dataset: dict) -> bool:
     """Whether all transforms of a dataset's pipeline are of the task libraries, which take labels as they are."""
     steps = [step for step in steps_of(dataset.get('pipeline')) if isinstance(step, dict)]
-    return all(_is_of_library(TRANSFORMS, f'{place}.pipeline', step) for step in steps)
+    return all(is_known(registered(TRANSFORMS, f'{place}.pipeline', step)) for step in steps)
 
 
 def check_dataset(place: str, dataset: dict) -> bool:
@@ -207,8 +200,7 @@ def check_dataset(place: str, dataset: dict) -> bool:
 def _refuse_several(place: str, dataset: dict, cls: Any) -> None:
     """Refuse the lists of files and folders that mmdet 2.x and mmseg 0.x took, and mmpretrain's one folder."""
     for name in ('__init__', '_join_prefix'):
-        module = getattr(getattr(cls, name, None), '__module__', '')
-        if module.partition('.')[0] not in ('mmengine', 'mmseg', 'mmdet', 'mmpretrain'):
+        if package(getattr(cls, name, None)) not in LIBRARIES:
             return  # a user's own class may accept them
     prefixes = dataset.get('data_prefix')
     of_mmseg = base_named(cls, 'BaseSegDataset', 'mmseg')

@@ -13,7 +13,7 @@ import numpy as np
 from mmengine.registry import MODELS, TRANSFORMS
 from PIL import Image
 
-from fan_mm.config_parts import metrics_of, steps_of, type_name
+from fan_mm.config_parts import bare_model, metrics_of, steps_of, type_name
 from fan_mm.engine.checks.datasets import chosen
 from fan_mm.engine.checks.files import (
     evenly,
@@ -26,7 +26,7 @@ from fan_mm.engine.checks.files import (
 )
 from fan_mm.engine.checks.framing import stretched_frame
 from fan_mm.engine.checks.models import parts_of
-from fan_mm.engine.config.registered import inherits, registered, said_in_one_line
+from fan_mm.engine.config.registered import inherits, is_known, registered, said_in_one_line
 from fan_mm.errors import InputError, about, first_line
 from fan_mm.few_names import few
 from fan_mm.fileio import printable
@@ -42,7 +42,6 @@ _VOC_COLOURS = {  # VOC's colours for class indices, also used by labelme, CVAT 
     for i in range(1, 256)
 }
 _LOSSY = re.compile(rb'\xff\xd8\xff|RIFF....WEBPVP8 ', re.DOTALL)  # content of JPEG or WebP files
-_KNOWN = ('fan_mm', 'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg')
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,6 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     if loader is None or None in paths or (isinstance(loader, dict) and not is_local(loader)):
         return said
     refuse_missing(place, 'label file', filter(None, paths), train_ids_hint)
-    foreign = [cls for _, cls in steps if cls.__module__.partition('.')[0] not in _KNOWN]
     if isinstance(loader, dict):
         with said_in_one_line(f'{place}.pipeline', loader):
             loader = TRANSFORMS.build(loader)
@@ -106,7 +104,8 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     few = evenly(samples, count)
     for sample in few:
         look.read(sample)
-    if foreign or not _reads_samples_as_mmengine(dataset):
+    known = all(is_known(cls) for _, cls in steps)
+    if not known or not _reads_samples_as_mmengine(dataset):
         return said  # it may convert any values to class indices
     look.check()
     if look.suspicious:
@@ -126,9 +125,8 @@ class _Look:
         # Our datasets map other encodings after loading.
         self.reader = dataset.mapped(loader) if hasattr(dataset, 'mapped') else loader
         self.classes = tuple(dataset.metainfo.get('classes') or ())
-        self.seen: dict[
-            str, tuple[np.ndarray, np.ndarray]
-        ] = {}  # raw values, and the resulting labels
+        # path -> raw values, and the label that is made of each
+        self.seen: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.panoptic: set[str] = set()
         self.others: list[str] = []
         self.lossy: list[str] = []
@@ -367,11 +365,8 @@ def _is_own_loader(cls: Any) -> bool:
 
 def _reads_samples_as_mmengine(dataset: Any) -> bool:
     """Whether a dataset passes its samples to the pipeline in mmengine's own way."""
-    for name in ('__getitem__', 'get_data_info', 'prepare_data'):
-        owner = next(base for base in type(dataset).__mro__ if name in vars(base))
-        if owner.__module__.partition('.')[0] not in _KNOWN:
-            return False
-    return True
+    names = ('__getitem__', 'get_data_info', 'prepare_data')
+    return all(is_known(getattr(type(dataset), name)) for name in names)
 
 
 def _ignored_by(head: type) -> int:
@@ -384,7 +379,7 @@ def _ignored_by(head: type) -> int:
 def label_readers(cfg: Any, split: str) -> LabelReaders:
     """What reads the labels of a split: the heads in training, mmseg's metrics otherwise."""
     ignored: dict[str, Any] = {}
-    model = cfg.model.get('module', cfg.model)
+    model = bare_model(cfg.model)
     if split == 'train':
         for key in ('decode_head', 'auxiliary_head'):
             for place, head in parts_of(model, key):

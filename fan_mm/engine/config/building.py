@@ -17,12 +17,10 @@ from mmengine.runner import BaseLoop, Runner
 
 from fan_mm.config_parts import parts_below, type_name
 from fan_mm.engine.config.file import reason
-from fan_mm.engine.config.registered import missing_library
+from fan_mm.engine.config.registered import LIBRARIES, missing_library
 from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
 from fan_mm.torch_files import local_file
-from fan_mm.versions import TASK_LIBRARIES
 
-_LIBRARIES = {'mmengine', 'mmcv', *(library.module for library in TASK_LIBRARIES)}
 # Functions of mmengine's registry that build a part from its config, with their names on both stacks.
 _BUILDERS = ('build_from_cfg', 'build_scheduler_from_cfg')
 # Prefix that the original mmengine 0.10 adds to an error, once for each enclosing class.
@@ -45,21 +43,8 @@ def building(cfg: Config) -> Iterator[None]:
     Raises:
         InputError: the part's place in the config, its type, what was said.
     """
-    try:
+    with _in_one_line(lambda frames: _what(frames, cfg), cfg):
         yield
-    except InputError:
-        raise
-    except URLError as error:
-        raise InputError(_not_fetched(error)) from None
-    except Exception as error:
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise  # disk errors are not caused by the config
-        if is_of_lost_process(error):
-            raise  # communication failed while samplers agreed on a seed
-        frames = [frame for frame, _ in traceback.walk_tb(_innermost(error).__traceback__)]
-        if not _of_the_config(frames):
-            raise
-        raise InputError(f'{_what(frames, cfg)}{_said(error, cfg)}') from error
 
 
 @contextlib.contextmanager
@@ -72,18 +57,32 @@ def used_so(what: str) -> Iterator[None]:
     Raises:
         InputError: that, and what was said.
     """
+    with _in_one_line(lambda _: f'{what}: '):
+        yield
+
+
+@contextlib.contextmanager
+def _in_one_line(
+    beginning: Callable[[list[FrameType]], str], cfg: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[None]:
+    """Turn what third-party code raises into an `InputError`; ``beginning`` makes its begin of the frames."""
     try:
         yield
     except InputError:
         raise
+    except URLError as error:
+        raise InputError(_not_fetched(error)) from None
     except Exception as error:
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        frames = [frame for frame, _ in traceback.walk_tb(_innermost(error).__traceback__)]
+        if _speaks_for_itself(error) or not _of_the_config(frames):
             raise
-        if is_of_memory(error):
-            raise  # handled by the command line
-        if not _of_the_config([frame for frame, _ in traceback.walk_tb(error.__traceback__)]):
-            raise
-        raise InputError(f'{what}: {_said(error)}') from error
+        raise InputError(f'{beginning(frames)}{_said(error, cfg)}') from error
+
+
+def _speaks_for_itself(error: Exception) -> bool:
+    """Whether an error is not due to the config, and `fan_mm.cli.run` says what it is."""
+    of_disk = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+    return of_disk or is_of_memory(error) or is_of_lost_process(error)
 
 
 def _not_fetched(error: URLError) -> str:
@@ -103,7 +102,7 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _said(error: Exception, cfg: Mapping[str, Any] = MappingProxyType({})) -> str:
+def _said(error: Exception, cfg: Mapping[str, Any]) -> str:
     text = reason(_innermost(error))
     text = _WRAPPED.sub('', text)
     text = re.sub(r' in <([\w.]+) object at 0x\w+>', r' (in \1)', text)  # which hook it was
@@ -122,7 +121,7 @@ def _of_the_config(frames: list[FrameType]) -> bool:
         return True
     packages = [frame.f_globals.get('__name__', '').partition('.')[0] for frame in frames]
     ours = max((i for i, name in enumerate(packages) if name == 'fan_mm'), default=-1)
-    return not _LIBRARIES.isdisjoint(packages[ours + 1 :])
+    return not set(LIBRARIES).isdisjoint(packages[ours + 1 :])
 
 
 def _running(frames: list[FrameType]) -> bool:

@@ -1,6 +1,7 @@
 """Reading a config file; whatever is wrong in it becomes one line: where, and what."""
 
 import difflib
+import functools
 import importlib.util
 import os
 import sys
@@ -139,7 +140,7 @@ def _into_none(cfg: Config, key: str, value: object) -> tuple[str, object]:
     node, parts = cfg._cfg_dict, key.split('.')
     for depth, part in enumerate(parts[:-1], 1):
         try:
-            node = node[int(part) if isinstance(node, list | tuple) else part]
+            node = _inside(node, part)
         except (LookupError, TypeError, ValueError):
             return key, value
         if node is None:
@@ -152,12 +153,10 @@ def _into_none(cfg: Config, key: str, value: object) -> tuple[str, object]:
 def _whole_list(cfg: Config, key: str, value: object) -> tuple[str, object]:
     """A new element of a list or tuple as the whole of it: mmengine sets keys of dicts in lists alone."""
     above, _, last = key.rpartition('.')
-    node = cfg._cfg_dict
-    for part in above.split('.'):
-        try:
-            node = node[int(part) if isinstance(node, list | tuple) else part]
-        except (LookupError, TypeError, ValueError):
-            return key, value
+    try:
+        node = functools.reduce(_inside, above.split('.'), cfg._cfg_dict)
+    except (LookupError, TypeError, ValueError):
+        return key, value
     if not isinstance(node, list | tuple) or not last.isdecimal() or int(last) >= len(node):
         return key, value
     if isinstance(node[int(last)], dict):
@@ -166,13 +165,18 @@ def _whole_list(cfg: Config, key: str, value: object) -> tuple[str, object]:
     return _whole_list(cfg, above, type(node)(new))
 
 
+def _inside(node: Any, part: str) -> Any:
+    """What a part of a config has under one part of a dotted key."""
+    return node[int(part) if isinstance(node, list | tuple) else part]
+
+
 def _why_unmerged(cfg: Config, key: str, error: Exception) -> str:
-    """Mmengine prints whole parts of the config here."""
+    """Why a key cannot be set; mmengine prints whole parts of the config here."""
     node, place = cfg._cfg_dict, []
     for part in key.split('.')[:-1]:
         place.append(part)
         try:
-            node = node[int(part) if isinstance(node, list | tuple) else part]
+            node = _inside(node, part)
         except (LookupError, ValueError):
             return f'there is no {".".join(place)}'
         if not isinstance(node, dict | list):
@@ -274,9 +278,12 @@ def _place(error: BaseException) -> tuple[list[str], str]:
 
 
 def _same(last: list[str], name: str) -> bool:
-    return bool(last) and os.path.abspath(os.path.expanduser(last[0])) == os.path.abspath(
-        os.path.expanduser(name)
-    )
+    """Whether the last of the files that are being read is the one of a name."""
+    return [_absolute(file) for file in last] == [_absolute(name)]
+
+
+def _absolute(file: str) -> str:
+    return os.path.abspath(os.path.expanduser(file))
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -13,6 +13,9 @@ from mmengine.registry import MODELS, DefaultScope, Registry
 
 from fan_mm.config_parts import type_name
 from fan_mm.errors import InputError
+from fan_mm.versions import TASK_LIBRARIES
+
+LIBRARIES = ('mmengine', 'mmcv', *(library.module for library in TASK_LIBRARIES))
 
 
 def registered(registry: Registry, place: str, cfg: dict) -> Any:
@@ -64,6 +67,16 @@ def missing_library(kind: str, scope: str | None) -> str | None:
     return None if there or library == MODELS.scope else library
 
 
+def package(thing: Any) -> str:
+    """The package that defines a class or a function, such as 'mmdet'; '' if it does not tell."""
+    return getattr(thing, '__module__', '').partition('.')[0]
+
+
+def is_known(thing: Any) -> bool:
+    """Whether a class or a function is of OpenMMLab's or ours, not a user's own."""
+    return package(thing) in (*LIBRARIES, 'fan_mm')
+
+
 def bases(cls: Any) -> tuple[type, ...]:
     """A class and its bases; nothing for a function."""
     return cls.__mro__ if inspect.isclass(cls) else ()
@@ -72,7 +85,7 @@ def bases(cls: Any) -> tuple[type, ...]:
 def base_named(cls: Any, name: str, library: str) -> Any:
     """The base class (or the class itself) of that name in a library; libraries are not imported for it."""
     for base in bases(cls):
-        if base.__name__ == name and base.__module__.partition('.')[0] == library:
+        if base.__name__ == name and package(base) == library:
             return base
     return None
 

@@ -14,6 +14,7 @@ from torch.nn import Module
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 from fan_mm.engine.checks.loaders import ENDLESS
+from fan_mm.engine.config.registered import is_known, package
 from fan_mm.engine.first_batch.dealing import say_dealing
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
@@ -147,12 +148,9 @@ def _refuse_no_batch(name: str, loader: Any) -> None:
 def _scores_wanted(runner: Runner) -> list[tuple[str, str | CheckpointHook]]:
     """The scores that tell the best checkpoint, or when to stop or to slow down, with who names them.
 
-    A hook that uses the first available score is returned instead of a name.
-
-    None if a user's hook may add scores.
+    A hook that uses the first available score is returned instead of a name. Empty if a user's hook may add scores.
     """
-    known = ('mmengine', 'fan_mm', 'mmseg', 'mmdet', 'mmpretrain')
-    if any(type(hook).__module__.partition('.')[0] not in known for hook in runner.hooks):
+    if not all(is_known(type(hook)) for hook in runner.hooks):
         return []
     wanted: list[tuple[str, str | CheckpointHook]] = []
     for hook in runner.hooks:
@@ -201,7 +199,7 @@ def _in_hook(error: BaseException) -> str | None:
     hooks = [f.f_locals.get('hook') for f, name, _ in _frames(error) if name == 'call_hook']
     if not hooks or hooks[-1] is None:
         return None
-    ours = type(hooks[-1]).__module__.partition('.')[0] in ('mmengine', 'fan_mm')
+    ours = package(type(hooks[-1])) in ('mmengine', 'fan_mm')
     return None if ours else f'{type(hooks[-1]).__name__} fails'
 
 

@@ -7,6 +7,7 @@ other ranks.
 import contextlib
 import copy
 import difflib
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -69,8 +70,12 @@ _MORE = 8  # samples for a metric that cannot be computed on the first batch
 
 
 def try_model(
-    step: Callable, loader: DataLoader, name: str, order: Sequence[int] | None = None
-) -> None:
+    step: Callable,
+    loader: DataLoader,
+    name: str,
+    order: Sequence[int] | None = None,
+    first: bool = True,
+) -> bool:
     """Let a model take the first batch of a loader, and one of images of several sizes; its order is not used up.
 
     Args:
@@ -78,6 +83,10 @@ def try_model(
         loader: a loader with an indexable dataset.
         name: name of the loader, for error messages.
         order: order of the samples in the run; None for that of the dataset.
+        first: try the first batch also if all its images have one size.
+
+    Returns:
+        Whether there was a batch of images of several sizes.
 
     Raises:
         InputError: a sample cannot be loaded, or the model cannot take a batch.
@@ -85,10 +94,11 @@ def try_model(
     dataset: Any = loader.dataset
     size: Any = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
     order = range(len(dataset)) if order is None else order
-    batches = {False: order[:size], True: mixed_batch(dataset, order, size)}
+    mixed = mixed_batch(dataset, order, size)
+    batches = {False: order[:size]} if first else {}
+    if mixed not in ([], batches.get(False)):
+        batches[True] = mixed
     for several_sizes, batch in batches.items():
-        if several_sizes and batch in ([], order[:size]):
-            continue
         samples = load_samples(dataset, batch, name)
         try:
             step(loader.collate_fn(samples))
@@ -96,6 +106,7 @@ def try_model(
             raise
         except Exception as error:  # models may raise anything
             raise InputError(f'{name}: {model_fails(error, several_sizes)}') from error
+    return bool(mixed)
 
 
 def model_fails(error: Exception, several_sizes: bool) -> str:
@@ -192,28 +203,28 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wante
     if not total:
         raise InputError(f'{name}_dataloader: the dataset is empty')
     size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
-    sizes = getattr(dataset, 'cumulative_sizes', [])
     order = _indices(loader, total)
-    batches = [order[:size]]
-    own = type(loop) not in (ValLoop, TestLoop)  # custom loops may use them differently
-    parts = None if own else parts_of(loop.evaluator, sizes)
-    if parts:
-        batches = [range(part.start, min(part.start + size, part.stop)) for part in parts]
-    loaded = [load_samples(dataset, batch, f'{name}_dataloader') for batch in batches]
-    if own:
+    load = functools.partial(load_samples, dataset, name=f'{name}_dataloader')
+    if type(loop) not in (ValLoop, TestLoop):  # it may use model and evaluator differently
+        load(order[:size])
         return
     evaluator = loop.evaluator
+    parts = parts_of(evaluator, getattr(dataset, 'cumulative_sizes', []))
+    batches: list[Sequence] = [order[:size]]
+    if parts:
+        batches = [range(part.start, min(part.start + size, part.stop)) for part in parts]
+    loaded = [load(batch) for batch in batches]
     check_categories(dataset, evaluator)
     _say_missed(evaluator, total, name)
     _say_joined_twice(evaluator, dataset, name)
+    take = functools.partial(_process, loop, step, name)
     with left_as_it_was(evaluator), writing_aside(evaluator):
-        ids = [_process(loader, samples, step, loop, name) for samples in loaded]
+        ids = [take(samples) for samples in loaded]
         mixed = [] if parts or not _in_order(loader) else mixed_batch(dataset, order, size)
         if mixed and mixed != batches[0]:
-            samples = load_samples(dataset, mixed, f'{name}_dataloader')
-            ids.append(_process(loader, samples, step, loop, name, several_sizes=True))
-        ends = list(itertools.accumulate(len(batch) for batch in batches))
+            ids.append(take(load(mixed), several_sizes=True))
         if parts:
+            ends = list(itertools.accumulate(map(len, batches)))
             set_metainfo(evaluator, with_sizes(evaluator.dataset_meta, ends))
         error, names = _try_metrics(evaluator, ids)
         if error is None:
@@ -223,14 +234,12 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wante
                     _check_wanted(wanted, names)
             return
         mistake = f'{name}_evaluator: {_names(evaluator)} cannot compute: {one_line(error)}'
-        if parts is None and needs_no_more(evaluator):
-            raise InputError(mistake) from error
         if parts is None:
-            few = min(_MORE, len(order))
-            more = [order[i * len(order) // few] for i in range(few)]
-            samples = load_samples(dataset, more, f'{name}_dataloader')
-            for start in range(0, len(more), size):
-                ids.append(_process(loader, samples[start : start + size], step, loop, name))
+            if needs_no_more(evaluator):
+                raise InputError(mistake) from error
+            count = min(_MORE, len(order))
+            samples = load([order[i * len(order) // count] for i in range(count)])
+            ids += [take(samples[i : i + size]) for i in range(0, count, size)]
             error, _ = _try_metrics(evaluator, ids)
     if error is not None:
         warn(f'fan_mm: {mistake} (on few samples; perhaps not on all)')
@@ -285,24 +294,19 @@ def _say_joined_twice(evaluator: Evaluator, dataset: Any, name: str) -> None:
 
 
 def _process(
-    loader: DataLoader,
-    samples: list,
-    step: Callable,
-    loop: Any,
-    name: str,
-    several_sizes: bool = False,
+    loop: Any, step: Callable, name: str, samples: list, several_sizes: bool = False
 ) -> list:
     """Let the model and the metrics take a batch; returns the ids of its images."""
     try:
-        batch = loader.collate_fn(samples)
+        batch = loop.dataloader.collate_fn(samples)
         with autocast(enabled=loop.fp16):
             outputs = without_losses(step(batch))
     except Exception as error:  # models may raise anything
         raise InputError(f'{name}_dataloader: {model_fails(error, several_sizes)}') from error
     if name == 'test':  # during training they may still be untrained
         check_outputs(outputs)
-        check_labels(outputs, _some_labels(loader.dataset), loop.evaluator)
-        dataset: Any = loader.dataset
+        dataset: Any = loop.dataloader.dataset
+        check_labels(outputs, _some_labels(dataset), loop.evaluator)
         every = _some_labels(dataset, len(dataset))
         for warning in (
             unknown_classes(outputs, getattr(dataset, 'metainfo', None)),

@@ -1,4 +1,4 @@
-"""The audit: what a careful reader would ask about a sweep, asked by the sweep itself.
+"""The audit of a sweep: automatic checks for mistakes that make results silently wrong.
 
 Each check is a function from `Facts` to findings; no check changes results.
 """

@@ -1,4 +1,4 @@
-"""The audit's side of a sweep: what it watches in each cell, and what it says after the clean one."""
+"""What a sweep does for its audit: it watches each cell, and logs findings after the clean one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +12,8 @@ from fan_mm.evaluation.audit.evidence import Seen, merged
 from fan_mm.evaluation.audit.watch import Watch
 from fan_mm.evaluation.cell_dataset import metainfo_of
 from fan_mm.evaluation.cells import CLEAN, Cell
+from fan_mm.evaluation.scores import ignored_label
 from fan_mm.logs import warn
-
-_IGNORED = 255  # mmseg's default ignore_index, if no metric has another
 
 
 class Auditor:
@@ -32,8 +31,7 @@ class Auditor:
         self.dataset = dataset
         self.paths = paths
         self.classes = classes
-        named = [m.ignore_index for m in evaluator.metrics if hasattr(m, 'ignore_index')]
-        self.ignored = next((n for n in named if isinstance(n, int)), _IGNORED)
+        self.ignored = ignored_label(evaluator)
         metainfo = metainfo_of(dataset)
         label_map = metainfo.get('label_map') if isinstance(metainfo, Mapping) else None
         # mmseg's label_map, used if metainfo.classes selects classes

@@ -1,4 +1,4 @@
-"""What cells say of each other: equal ones, severities in the wrong order, odd times."""
+"""Checks that compare cells: equal ones, severities in the wrong order, odd times."""
 
 import itertools
 import statistics

@@ -1,4 +1,4 @@
-"""What predictions and truth say of each other: one class everywhere, other labels, chance."""
+"""Checks of predictions against labels: one class everywhere, other labels, chance level."""
 
 import math
 from collections import defaultdict

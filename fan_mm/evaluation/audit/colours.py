@@ -1,4 +1,4 @@
-"""The clean score of a few images with red and blue swapped, beside the plain one."""
+"""The clean score of a few images, as they are and with red and blue swapped."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What real conditions say of each other: one that stands for another, equal ones, one score for most."""
+"""Checks that compare real conditions: the same images, equal scores, one score for most."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Whether images that are crops already are cropped once more.
+"""Images that are already cropped, and that the pipeline crops again.
 
 ImageNet's images have many sizes. If all sampled images have the model's input size, they have been
 cropped before; a pipeline that resizes and centre-crops them again shows the model less of the image

@@ -1,4 +1,4 @@
-"""What was seen of a cell, for the audit: on one rank, and merged over the ranks for its record."""
+"""Observations of a cell for the audit: of one rank, and merged over the ranks for its record."""
 
 import hashlib
 from collections import Counter

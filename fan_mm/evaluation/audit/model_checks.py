@@ -1,4 +1,4 @@
-"""What the model and its inputs show: batch norms that learn, layers without weights, other images."""
+"""Checks of the model and its inputs: batch norms that learn, layers without weights, wrong images."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What a model shows while it predicts: batch norms that still learn, layers that nobody has set."""
+"""Observations of a model during prediction: batch norms that learn, layers with initial weights."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a rank sees of a cell while it predicts: a few hundred numbers, from few pixels of each image.
+"""Observations of one rank in a cell: a few hundred numbers, from few pixels of each image.
 
 For every image, a checksum of about a thousand pixels of the model's input and one of its predicted
 scores; for labels and predictions, counts per class over at most `PIXELS` pixels. This costs a few

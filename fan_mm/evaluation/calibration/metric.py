@@ -9,6 +9,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from torch import Tensor
 
+from fan_mm.engine.onnx_file import are_probabilities
 from fan_mm.errors import InputError
 from fan_mm.evaluation.calibration.measures import (
     MEASURES,
@@ -86,7 +87,8 @@ def scores_of_map(sample: Mapping) -> tuple[Tensor, Tensor, Tensor]:
     """Scores ``(C, H, W)``, labels and prediction ``(H, W)`` of a segmenter's image.
 
     Raises:
-        InputError: there are none, they are of another size, or of one channel no probabilities.
+        InputError: there are none, they are of another size, or of one channel no probabilities, or of several
+            probabilities already.
     """
     parts: list[Any] = [sample.get(k) for k in ('seg_logits', 'gt_sem_seg', 'pred_sem_seg')]
     found = [part.get('data') if hasattr(part, 'get') else None for part in parts]
@@ -109,6 +111,11 @@ def scores_of_map(sample: Mapping) -> tuple[Tensor, Tensor, Tensor]:
         raise InputError(
             'calibration: seg_logits of one channel are probabilities, but here some are not between '
             '0 and 1'
+        )
+    if len(scores) > 1 and are_probabilities(scores[None]):
+        raise InputError(
+            'calibration: seg_logits are not negative and sum to 1 over the classes: they are probabilities already, '
+            'of which the softmax would be taken once more'
         )
     return scores, labels.reshape(size), predicted.reshape(size)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES
+from fan_mm.evaluation.bootstrap import INTERVALS
 from fan_mm.evaluation.calibration.measures import MEASURES, calibration
 from fan_mm.evaluation.calibration.summary import of_sums, of_values
 from fan_mm.evaluation.shifts.measured import Measured, arrays_of, scenes_of
@@ -45,7 +45,7 @@ def add_calibration(
         for over in (POOLED, MEAN):
             entry[over]['calibration'] = _of_set(over, cells, sums, draws, variants)
     # Calibration has intervals even if the score has none.
-    results['bootstrap'] = results['bootstrap'] or {'resamples': RESAMPLES, 'level': LEVEL}
+    results['bootstrap'] = results['bootstrap'] or dict(INTERVALS)
     return arrays_of('calibration', done, statistics)
 
 

@@ -1,4 +1,4 @@
-"""What a sweep does for calibration: what its metric collects, a temperature, its part of the results."""
+"""Calibration in a sweep: its metric, an optional temperature, and its part of the results."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ from fan_mm.evaluation.cells import Cell
 from fan_mm.evaluation.identity import dataset_sha256
 from fan_mm.evaluation.results import bootstrap_of
 from fan_mm.evaluation.scope import Scope
+from fan_mm.evaluation.scores import ignored_label
 from fan_mm.fileio import write_whole
 
 TEMPERATURE = 'temperature.json'
@@ -44,8 +45,7 @@ class SweepCalibration:
         self, model: nn.Module, task: str, evaluator: Evaluator, fit_on: Any = None
     ) -> None:
         self.probabilities = probabilities_of(model, task)
-        ignored = [m.ignore_index for m in evaluator.metrics if hasattr(m, 'ignore_index')]
-        self.metric = CalibrationMetric(*ignored[:1])
+        self.metric = CalibrationMetric(ignored_label(evaluator))
         self.evaluator = Evaluator([self.metric])
         self.fit_on = fit_on
         self.temperature: Temperature | None = None

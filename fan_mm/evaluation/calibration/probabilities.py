@@ -1,4 +1,4 @@
-"""What a model's probabilities of classes are, in words; or that it has none."""
+"""A description of a model's class probabilities; models without any are refused."""
 
 from typing import Any
 

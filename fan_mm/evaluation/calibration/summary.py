@@ -9,7 +9,7 @@ from fan_mm.evaluation.bootstrap import PerImage, interval
 from fan_mm.evaluation.calibration.measures import MEASURES, bins_of, calibration
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.scope import Scope
-from fan_mm.evaluation.summary import Figure, Scores, mean_figure
+from fan_mm.evaluation.summary import CLEAN_FIGURE, Scores, mean_figure
 
 Draws = Mapping[Cell, np.ndarray]  # cell -> (R, V, 3)
 
@@ -78,14 +78,6 @@ def _per_cent(part: np.ndarray, whole: np.ndarray) -> list[float | None]:
     return [100 * float(p / w) if w else None for p, w in zip(part, whole, strict=True)]
 
 
-def calibration_figures(scope: Scope) -> dict[str, Figure]:
-    """The figures that are given of each measure: 'clean', and 'mean' over the corruptions."""
-    return {
-        'clean': Figure((CLEAN,), lambda scores: scores[CLEAN]),
-        'mean': mean_figure(scope.benchmark.severities),
-    }
-
-
 def summarize_calibration(
     scope: Scope, cells: Mapping[Cell, Mapping], draws: Draws, variants: Sequence[str]
 ) -> dict[str, Any]:
@@ -118,7 +110,8 @@ def _summary(scope: Scope, scores: Scores, draws: Scores) -> dict[str, Any]:
         for group, names in benchmark.groups.items()
     }
     return {
-        **{n: f.evaluate(scores, draws) for n, f in calibration_figures(scope).items()},
+        'clean': CLEAN_FIGURE.evaluate(scores, draws),
+        'mean': mean_figure(benchmark.severities).evaluate(scores, draws),
         'corruptions': {
             name: mean_figure({name: severities}).evaluate(scores, draws)
             for name, severities in scope.severities.items()

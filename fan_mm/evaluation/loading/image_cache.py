@@ -1,4 +1,4 @@
-"""What a pipeline does before the corruption is done once per image and kept for all cells.
+"""A cache of each image as it is before the corruption, for all cells of a sweep.
 
 Loading an image, and for ImageNet-C resizing and cropping it, takes longer than most corruptions and has
 the same result in every cell. The first process that needs a sample runs the transforms before the

@@ -1,4 +1,4 @@
-"""What happens to an image on its way through a pipeline, found by sending one through.
+"""What a pipeline does to an image, found by running it on a sample.
 
 Only OpenMMLab's own transforms can be recognised by name, and what they do depends on their options.
 Transforms are therefore run on a sample of the dataset, to find out which one loads the image, which one

@@ -1,4 +1,4 @@
-"""Pictures as a pipeline's own loader gives them: turned or not, in colour or grey, by any backend."""
+"""Images as a pipeline's own loader reads them: with or without EXIF orientation, in colour or grey."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,15 +19,25 @@ from fan_mm.picture_files import refuse_cut
 Loader = Callable[[dict], Any]
 
 
+def _inside(dataset: Any) -> Iterator[Any]:
+    """A built dataset, or those inside if it is a wrapper (ConcatDataset)."""
+    several = getattr(dataset, 'datasets', None)
+    if isinstance(several, list | tuple):
+        for inner in several:
+            yield from _inside(inner)
+    elif hasattr(dataset, 'dataset'):
+        yield from _inside(dataset.dataset)
+    else:
+        yield dataset
+
+
+def _transforms_of(dataset: Any) -> Sequence:
+    return getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+
+
 def pipelines_of(dataset: Any) -> Iterator[Sequence]:
     """The transforms of a built dataset's pipelines, those inside wrappers (ConcatDataset) too."""
-    if hasattr(dataset, 'datasets'):
-        for inner in dataset.datasets:
-            yield from pipelines_of(inner)
-    elif hasattr(dataset, 'dataset'):
-        yield from pipelines_of(dataset.dataset)
-    else:
-        yield getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    return map(_transforms_of, _inside(dataset))
 
 
 def red_first(dataset: Any) -> bool:
@@ -35,9 +45,8 @@ def red_first(dataset: Any) -> bool:
 
     False if unknown: mm's own loaders and transforms have blue first.
     """
-    while (inner := _inside(dataset)) is not None:
-        dataset = inner
-    transforms, look = getattr(getattr(dataset, 'pipeline', None), 'transforms', ()), Look()
+    dataset = next(_inside(dataset), None)
+    transforms, look = _transforms_of(dataset), Look()
     if not transforms or (sample := first_sample(dataset)) is None:
         return False
     placed = as_the_model_gets_it(transforms, look, landmarks_of(transforms, dataset, sample))
@@ -47,14 +56,6 @@ def red_first(dataset: Any) -> bool:
         return colour_orders(copied(placed), look, sample, held) == {'rgb'}
     except InputError:  # a transform that takes no painted image
         return False
-
-
-def _inside(dataset: Any) -> Any:
-    """The first dataset in a wrapper; None if it is no wrapper, or wraps in another way."""
-    several = getattr(dataset, 'datasets', None)
-    if isinstance(several, list | tuple) and several:
-        return several[0]
-    return getattr(dataset, 'dataset', None)
 
 
 def refuse_cut_pictures(dataset: Any) -> None:

@@ -1,4 +1,4 @@
-"""What is known of one real condition: its record, its images, and its statistics as they are stored."""
+"""The results of one real condition: its record, its images, and its statistics as they are stored."""
 
 import hashlib
 import json

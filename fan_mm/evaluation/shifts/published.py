@@ -1,4 +1,4 @@
-"""What others print of real adverse conditions, where split and protocol are those of `SHIFT_SETS`, as data.
+"""Published results on real adverse conditions, for the splits and protocols of `SHIFT_SETS`, as data.
 
 `data/published_shifts.json` contains values from the methods' own or citing repositories, and `semsegbench`
 those of its models on ACDC val. None of them were measured here. Only SemSegBench's rows are ranked, because

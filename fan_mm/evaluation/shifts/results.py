@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fan_mm.evaluation.audit import joined
-from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLED, RESAMPLES
+from fan_mm.evaluation.bootstrap import INTERVALS, RESAMPLED
 from fan_mm.evaluation.results import SHIFTS, environment, heading
 from fan_mm.evaluation.shifts.measured import Measured, arrays_of, scenes_of
 from fan_mm.evaluation.shifts.pooling import CLEAN_COLUMN, Pooled, PooledAP, ShiftCell, pool
@@ -80,7 +80,7 @@ def join(
         'environment': environment(),
         'cells': [_public(m) for m in measured],
         'sets': entries,
-        'bootstrap': {'resamples': RESAMPLES, 'level': LEVEL} if draws else None,
+        'bootstrap': dict(INTERVALS) if draws else None,
         'audit': joined(
             {str(m.cell): m.audit for m in measured if m.audit},
             str(CLEAN_COLUMN),

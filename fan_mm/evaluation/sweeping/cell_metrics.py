@@ -1,4 +1,4 @@
-"""The metrics of a sweep in one cell after the other: fed, sent, computed, put back after an error."""
+"""The metrics of a sweep, cell by cell: fed with batches, computed, and reset."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -40,10 +40,13 @@ class CellMetrics:
         if calibration:
             self._collectors.append(calibration.metric)
 
-    def begin(self) -> Memory:
-        """Start a cell; returns the memory that `put_back` restores."""
+    def begin(self) -> None:
+        """Start a cell."""
         self._before = Memory(self.evaluator)
-        return self._before
+
+    def counting(self) -> str | None:
+        """The name of a metric that has counted outside of its results since the cell began; else None."""
+        return None if self._before is None else self._before.counting()
 
     def process(self, batch: Any, outputs: Sequence) -> None:
         """Let the metrics take a batch, as it was loaded and as it was predicted."""
@@ -58,7 +61,8 @@ class CellMetrics:
     def scores(self, of_ranks: Sequence[RankPart]) -> tuple[Scores, np.ndarray | None]:
         """What the metrics say about the cell, and the statistics of its calibration.
 
-        Even after an error the evaluator can be used for the next cell.
+        The evaluator then is as it was before the cell, also after an error: a metric that does not reset its
+        own counts would add the cells up.
 
         Raises:
             InputError: there is no score that a sweep can be about.
@@ -67,10 +71,8 @@ class CellMetrics:
         sums = results.pop() if self.calibration else []
         try:
             found = compute_scores(self.evaluator, results, self.image_ids, self.parts)
-        except Exception:
-            self.put_back()
-            raise
         finally:
+            self.put_back()
             self.empty()
         return found, self.calibration.of_cell(sums) if self.calibration else None
 

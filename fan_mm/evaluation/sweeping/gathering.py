@@ -1,4 +1,4 @@
-"""What all processes found of a cell, brought to rank 0, in the order of the samples."""
+"""The results of all processes in a cell, collected on rank 0 in the order of the samples."""
 
 import shutil
 from collections.abc import Sequence

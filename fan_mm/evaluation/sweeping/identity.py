@@ -1,4 +1,4 @@
-"""What must be the same for a stored cell of a sweep to count: its protocol, model, data, calibration."""
+"""The identity of a sweep: what must be the same for a stored cell to count."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Mistakes in the options of a sweep that show without model and data."""
+"""Checks of the options of a sweep that need neither model nor data."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -82,7 +82,7 @@ class OwnPart:
         part = RankPart()
         watch = self.auditor.watch(cell)
         untried = cell == CLEAN
-        before = self.metrics.begin()
+        self.metrics.begin()
         world_size = get_dist_info()[1]
         positions: list[int] = []
         loaded = True
@@ -102,7 +102,7 @@ class OwnPart:
                 watch.take(positions, batch, outputs)
                 self.metrics.process(batch, outputs)
                 if untried:
-                    mistake = self.every_cell.try_metrics(positions, before)
+                    mistake = self.every_cell.try_metrics(positions)
                     untried = False
                     self.every_cell.agree(mistake)
                 part.positions += positions

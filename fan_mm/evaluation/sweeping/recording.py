@@ -67,7 +67,8 @@ class Recording:
 
         Raises:
             EveryCellFails: the other cells would fail, too.
-            InputError: likewise; or the store was taken by another sweep.
+            InputError: the clean images have no score that a sweep can be about; or the store was taken by
+                another sweep.
         """
         start = time.monotonic()
         record = CellRecord(*cell, status='failed', samples=len(self.paths))
@@ -92,9 +93,9 @@ class Recording:
                 arrays |= scores.arrays(matches=cell == CLEAN) | {'calibration': calibration}
                 record.status = 'done'
                 record.metrics, record.per_class = scores.metrics, scores.per_class
-            except InputError:
-                raise  # the error would occur in every cell
             except Exception as error:  # metrics may raise anything
+                if cell == CLEAN and isinstance(error, InputError):
+                    raise  # the error would occur in every cell
                 record.error = one_line(error)
                 self.every_cell.metric_failed(cell, error)
                 print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)

@@ -88,7 +88,10 @@ def _copies(paths: Sequence[str], corrupted: Mapping[str, str] | None) -> dict[s
 
 
 def _summarized(how: KnownMetric, headline: str, names: Sequence[str]) -> list[str]:
-    """The other scores that get a summary: the same of other datasets, in detection all."""
+    """The other scores that get a summary: the same of other datasets; in detection, like papers, all.
+
+    These are scores of masks, and of objects by size.
+    """
     if how.task != 'detection':
         return like(headline, names)
     return [n for n in names if n != headline and not lower_is_better(n)]

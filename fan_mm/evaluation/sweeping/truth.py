@@ -1,4 +1,4 @@
-"""Whether the metrics' own annotation files have the images that are evaluated, and what they say of them."""
+"""The metrics' own annotation files, which must fit the evaluated images, and settings."""
 
 import hashlib
 import json

@@ -220,12 +220,14 @@ def _submissions(
 
 
 def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -> None:
-    """Load some samples of each condition that is not done, and let the model predict a set's first batch.
+    """Load some samples of each condition that is not done, and let the model predict batches of a set.
+
+    These are its first batch, and the first one of images of several sizes.
 
     Raises:
         InputError: a sample cannot be loaded, or the model cannot take the batch.
     """
-    tried = set()
+    tried: dict[str, bool] = {}  # set -> whether there was a batch of images of several sizes
 
     def step(batch: Any) -> None:
         predict(model, batch, fp16)
@@ -236,9 +238,10 @@ def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -
             continue
         few = [sweep.samples[i] for i in spread(len(sweep.samples), _LOOKED_AT)]
         load_samples(sweep.clean_loader.dataset, few, part.title)
-        if part.cell.set not in tried:
-            tried.add(part.cell.set)
-            try_model(step, sweep.clean_loader, part.title, sweep.samples)
+        name = part.cell.set
+        if not tried.get(name):
+            first = name not in tried
+            tried[name] = try_model(step, sweep.clean_loader, part.title, sweep.samples, first)
 
 
 # -------------------------------------------------------------------------------------- evaluation

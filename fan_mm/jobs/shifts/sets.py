@@ -118,13 +118,13 @@ def _check_server(record: ShiftSet, split: str, submission: str | None) -> None:
     """Check that predictions of a split without labels have somewhere to go."""
     with_labels = next((s for s in record.splits if s not in record.withheld), None)
     other = f'--split {record.name}={with_labels} has labels' if with_labels else ''
-    if not submission:
-        raise InputError(
-            f'the labels of {record.title} {split} are withheld: --submission DIR writes a submission '
-            f'for its server, {other}'
-        )
     if record.name not in SERVERS or split not in ('test', 'testing'):
         raise InputError(
             f'{record.title} {split} has no labels here, and no server is known for its '
             f'predictions: {other}'
+        )
+    if not submission:
+        raise InputError(
+            f'the labels of {record.title} {split} are withheld: --submission DIR writes a submission '
+            f'for its server, {other}'
         )

@@ -65,7 +65,7 @@ class Withheld:
 
 
 def try_withheld(withheld: Withheld, model: nn.Module, fp16: bool) -> None:
-    """Let the model predict the first batch of a split, and check what a submission needs of it.
+    """Let the model predict the first batch of a split, and one of several sizes; check what a submission needs.
 
     Raises:
         InputError: it cannot, or says nothing of what the server asks for.
@@ -75,8 +75,9 @@ def try_withheld(withheld: Withheld, model: nn.Module, fp16: bool) -> None:
         for sample in predict(model, batch, fp16):
             _of_server(withheld, sample)
 
-    for loader, positions in withheld.parts()[:1]:
-        try_model(step, loader, withheld.title, positions)
+    for number, (loader, positions) in enumerate(withheld.parts()):
+        if try_model(step, loader, withheld.title, positions, first=not number):
+            break
 
 
 def submit(withheld: Withheld, model: nn.Module, fp16: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fan_mm.models.layers.cpu_inference import writes_in_place
-from fan_mm.models.layers.linear import pointwise, prefers_onednn
+from fan_mm.models.layers.linear import mkl_is_half_as_wide, pointwise, prefers_onednn
 
 SCORES = 2**21  # attention scores held at once (8 MB)
 MANY_TOKENS = 1024  # below this, blocks are not faster
@@ -14,9 +14,9 @@ MANY_TOKENS = 1024  # below this, blocks are not faster
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """``softmax(q @ k.T / sqrt(d)) @ v`` in memory that grows with N, not N².
 
-    Uses PyTorch's fused kernel, which on a CPU multiplies with MKL. For CPU inference over many tokens, blocks of
-    queries multiplied with oneDNN are faster (see `pointwise`), except in bfloat16, where the blocks would round
-    the scores that the fused kernel keeps in float32.
+    Uses PyTorch's fused kernel, which on a CPU multiplies with MKL. Where MKL is slow, inference over many tokens
+    multiplies blocks of queries with oneDNN instead (elsewhere these take 1.2 times as long). bfloat16 keeps to
+    the fused kernel, because the blocks would round the scores that it keeps in float32.
 
     Args:
         q: (B, h, N, d).
@@ -27,8 +27,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         (B, h, N, d); its transpose to (B, N, h, d) is contiguous.
     """
     batch, heads, tokens, width = q.shape
-    onednn = writes_in_place(q) and prefers_onednn(q) and q.dtype == torch.float32
-    if not onednn or tokens < MANY_TOKENS:
+    onednn = writes_in_place(q) and prefers_onednn(q) and mkl_is_half_as_wide()
+    if not onednn or q.dtype != torch.float32 or tokens < MANY_TOKENS:
         return F.scaled_dot_product_attention(q, k, v)
     out = q.new_empty(batch, tokens, heads, width).transpose(1, 2)
     queries = max(1, SCORES // tokens)

@@ -196,3 +196,11 @@ def test_names_that_are_no_text_or_no_line(tmp_path, name):
     shutil.rmtree(out)
     assert make(tmp_path, out, 'coco', cells).unreadable.keys() == {odd.name}
     assert read_manifest(out)['unreadable'].keys() == {odd.name}
+
+
+def test_a_small_picture_of_imagenet_is_enlarged_first(tmp_path):
+    """As in ImageNet-C; the other sets are corrupted at the pictures' own size."""
+    for layout, left_out in (('imagenet', 0), ('coco', 1)):
+        source = make_source(tmp_path / layout, layout, 1, size=(20, 30))
+        summary = make(source, tmp_path / f'{layout}-c', layout, {'gaussian_noise': (1,)})
+        assert (summary.files, len(summary.unreadable)) == (1 - left_out, left_out)

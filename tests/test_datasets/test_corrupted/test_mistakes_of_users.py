@@ -63,6 +63,7 @@ def test_two_sources_of_one_target(tmp_path):
     ('options', 'message'),
     [
         (dict(cells={}), 'no corruptions'),
+        (dict(layout='camvid'), "layout must be one of cityscapes, coco, imagenet, not 'camvid'"),
         (dict(jobs=0), 'jobs'),
         (dict(quality=101, file_format='jpg'), 'quality'),
         (dict(quality=90), 'quality'),

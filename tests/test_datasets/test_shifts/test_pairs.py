@@ -7,6 +7,7 @@ from shift_trees import ACDC, LAYOUTS, LISTS, acdc, flat, found, plant
 
 from fan_mm import folders
 from fan_mm.datasets.shifts import SHIFT_SETS
+from fan_mm.datasets.shifts.pairs import Named, by_folder
 from fan_mm.datasets.shifts.paths import below, nearest, walked_once
 from fan_mm.errors import InputError
 
@@ -156,6 +157,38 @@ def test_a_list_of_pictures_and_labels_in_absolute_paths(tmp_path):
     assert found(tmp_path, 'acdc', str(tmp_path / 'rain.txt')) == {'rain': [(picture, label)]}
 
 
+def test_a_list_of_pictures_whose_labels_are_withheld(tmp_path):
+    """As of the whole split; of another split's pictures labels are still wanted."""
+    pairs = acdc(split='test')
+    plant(tmp_path, *(picture for ((picture, _),) in pairs.values()))
+    plant(tmp_path, 'two.txt', content='\n'.join(pairs[c][0][0] for c in ('fog', 'rain')))
+    expected = {c: [(pairs[c][0][0], None)] for c in ('fog', 'rain')}
+    assert found(tmp_path, 'acdc', 'two.txt') == expected
+    val = acdc()['fog'][0][0]
+    plant(tmp_path, val)
+    plant(tmp_path, 'two.txt', content=f'{val}\n{pairs["rain"][0][0]}')
+    with pytest.raises(InputError, match='no labels below'):
+        found(tmp_path, 'acdc', 'two.txt')
+
+
+def test_a_list_that_is_not_there_is_not_another_of_its_name(tmp_path):
+    picture, label = acdc()['rain'][0]
+    plant(tmp_path, *flat(acdc()))
+    plant(tmp_path, 'lists/rain.txt', content=picture)
+    for there in ('rain.txt', 'lists/rain.txt'):
+        assert found(tmp_path, 'acdc', there) == {'rain': [(picture, label)]}
+    for gone in ('list/rain.txt', '/mine/lists/rain.txt'):
+        with pytest.raises(InputError, match=f'no list {gone} below'):
+            found(tmp_path, 'acdc', gone)
+
+
+def test_a_file_of_a_splits_name_is_not_the_split(tmp_path, monkeypatch):
+    plant(tmp_path, *flat(acdc()), 'val')
+    monkeypatch.chdir(tmp_path)
+    (condition, *_) = SHIFT_SETS['acdc'].find(tmp_path)
+    assert SHIFT_SETS['acdc'].dataset(condition)['split'] == 'val'
+
+
 @pytest.mark.parametrize('condition', ACDC)
 def test_a_line_of_a_list_means_the_picture_in_its_folders(condition, tmp_path):
     """Of those that have its name."""
@@ -174,6 +207,23 @@ def test_lists_of_raincityscapes_leave_out_a_part_of_the_names(tmp_path):
     line = Path(files[1][0]).name.replace('_leftImg8bit', '')
     plant(tmp_path, 'val.txt', content=line)
     assert found(tmp_path, name, 'val.txt') == {condition: [files[1]]}
+
+
+@pytest.mark.parametrize(
+    ('layout', 'label', 'split'),
+    [
+        ('acdc', 'gt/fog/{split}/GP0100/GP01000_frame_000077_gt_labelIds.png', 'val'),
+        ('wilddash, older', 'labels/{split}wd0077_1.png', ''),  # its folders name no split
+        ('mapillary 2.0', '{split}/v1.2/labels/lost.png', 'validation'),
+    ],
+)
+def test_labels_without_a_picture_are_noted(layout, label, split, tmp_path):
+    """As after an interrupted copy; not those of another split."""
+    name, pairs, others, options = LAYOUTS[layout]
+    lost = label.format(split=split)
+    plant(tmp_path, *others, *flat(pairs), lost, label.format(split='train') if split else lost)
+    for condition in SHIFT_SETS[name].find(tmp_path, **options):
+        assert condition.notes == (f'1 labels have no image, such as {lost}',)
 
 
 @pytest.mark.parametrize('size', ('as large', 'larger or smaller'))
@@ -224,7 +274,7 @@ def test_a_folder_is_walked_once(tmp_path, monkeypatch):
     ],
 )
 def test_reference_images_of_acdc_by_their_names(path, split, condition):
-    found = SHIFT_SETS['acdc'].told(path.split('/'))
+    found = SHIFT_SETS['acdc'].recognise(path.split('/'))
     assert (found.split, found.condition) == (split, condition)
     assert found.key.endswith('_ref') == ('_ref_anon' in path)
 
@@ -247,3 +297,20 @@ def test_what_the_names_of_folders_say():
     assert nearest(('a', 'val'), ('val',)) == ''  # a file is no folder
     assert below(parts, ('rgb',)) == 'val/a/Val/b' and below(parts, ('val', 'rgb')) == 'b'
     assert below(parts, ('test',)) == 'b' and below(('x.png',), ('test',)) == ''
+
+
+@pytest.mark.parametrize(
+    ('path', 'named'),
+    [
+        ('val/Images/a.b.JPG', Named('a.b', split='val')),
+        ('val/labels/a.png', Named('a', ('label_ids',), 'val', rank=1)),
+        ('val/labels/older/a.png', Named('a', ('label_ids',), 'val', rank=2)),
+        ('val/labels/a.jpg', None),  # labels lose nothing
+        ('val/labels/instances/a.png', None),
+        ('images/a.json', None),
+        ('a.png', None),
+    ],
+)
+def test_images_and_labels_of_one_name_in_different_folders(path, named):
+    folders = {'images': (), 'labels': ('label_ids',), 'older': ('label_ids',), 'instances': None}
+    assert by_folder(path.split('/'), folders, ('val',)) == named

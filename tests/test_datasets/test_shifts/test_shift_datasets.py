@@ -10,7 +10,7 @@ from striped_sets import write
 
 from fan_mm.config_parts import type_name
 from fan_mm.datasets.shifts import LABEL_MAPS, SHIFT_SETS, ShiftDataset
-from fan_mm.datasets.shifts.reading import categories_of, doubt
+from fan_mm.datasets.shifts.reading import categories_of, doubt, mapping
 from fan_mm.engine.checks.labels import LabelReaders, check_labels
 from fan_mm.engine.config_checks import check_data
 from fan_mm.engine.runtime import register_task_library
@@ -217,9 +217,19 @@ def test_in_wrappers_and_alternatives(tmp_path):
     assert len(found) == 2
     for sample in found:
         np.testing.assert_array_equal(sample.gt_sem_seg.data[0], expected)
-    built = [TRANSFORMS.build(step) for step in PIPELINE]
-    sample = DATASETS.build(dict(cfg, pipeline=built))[0]['data_samples']
-    np.testing.assert_array_equal(sample.gt_sem_seg.data[0], expected)
+    some = dict(type='RandomApply', prob=1.0, transforms=PIPELINE[:2])
+    one = dict(type='RandomChoice', transforms=[[some], PIPELINE[:2]])
+    for steps in (PIPELINE, [some, PIPELINE[2]], [one, PIPELINE[2]], tta):
+        built = [TRANSFORMS.build(step) for step in steps]
+        for _ in range(2):  # what is built may be shared
+            samples = DATASETS.build(dict(cfg, pipeline=built))[0]['data_samples']
+            for sample in samples if steps is tta else [samples]:
+                np.testing.assert_array_equal(sample.gt_sem_seg.data[0], expected)
+
+
+def test_wrappers_without_labels_stay_the_same_objects():
+    built = TRANSFORMS.build(dict(type='RandomApply', prob=1.0, transforms=PIPELINE[:1]))
+    assert mapping([built], None)[0] is built
 
 
 def test_some_of_the_classes(tmp_path):

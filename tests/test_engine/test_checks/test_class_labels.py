@@ -35,6 +35,7 @@ def config(tmp_path, labels, head, kind='MultiLabelDataset', **dataset):
             default_scope='mmpretrain',
             model=dict(type='ImageClassifier', backbone=dict(type='ResNet', depth=18), head=head),
             test_dataloader=dict(dataset=given),
+            test_evaluator=dict(type='Accuracy'),
         )
     )
     register_task_library(cfg)
@@ -82,6 +83,46 @@ def test_labels(tmp_path, labels, head, words):
         return
     with pytest.raises(InputError, match=rf'^test_dataloader\.dataset: .*a\.json: .*{words}'):
         check_data(cfg, training=False)
+
+
+def test_labels_that_are_withheld(tmp_path):
+    """They count as errors; not where predictions are only written."""
+    cfg = config(tmp_path, [-1, -1], LINEAR, 'BaseDataset')
+    dump = dict(type='DumpResults', out_file_path='a.pkl')
+    for evaluator, words in (
+        (dump, None),
+        ([], None),
+        ([dump, dict(type='Accuracy')], 'has the label -1; labels are 0'),
+    ):
+        cfg.test_evaluator = evaluator
+        with pytest.raises(InputError, match=words) if words else nullcontext():
+            assert check_data(cfg, training=False) == []
+    cfg = config(tmp_path, [-1, 3], LINEAR, 'BaseDataset')
+    cfg.test_evaluator = dump
+    with pytest.raises(InputError, match='has the label 3'):
+        check_data(cfg, training=False)
+
+
+@pytest.mark.parametrize(
+    ('outputs', 'dataset', 'said'),
+    [
+        (1001, dict(type='ImageNet'), True),
+        (1001, dict(type='CustomDataset'), True),  # by its folders
+        (1001, dict(type='CustomDataset', ann_file='list.txt'), False),  # made for the model
+        (1000, dict(type='ImageNet'), False),
+    ],
+)
+def test_a_model_with_a_background(tmp_path, outputs, dataset, said):
+    head = dict(LINEAR, num_classes=outputs)
+    cfg = config(tmp_path, [0], head, **(dict(ann_file='') | dataset))
+    names = 'n01440764', *(f'n{number:08d}' for number in range(999))
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'a.png').write_bytes(b'a')
+    (tmp_path / 'list.txt').write_text('n01440764/a.png 1')
+    notes = check_data(cfg, training=False)
+    words = 'has 1000 classes, the model 1001: if its class 0 is the background'
+    assert any(words in note for note in notes) == said
 
 
 def test_what_mmpretrain_makes_of_a_class_that_is_there_twice():

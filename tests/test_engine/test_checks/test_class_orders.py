@@ -3,7 +3,12 @@
 import pytest
 from mmengine.registry import DefaultScope
 
-from fan_mm.engine.checks.class_orders import check_same_classes, names_in, other_order
+from fan_mm.engine.checks.class_orders import (
+    check_same_classes,
+    metainfo_in,
+    names_in,
+    other_order,
+)
 from fan_mm.errors import InputError
 
 NAMES = ('cat', 'dog', 'bird')
@@ -92,6 +97,15 @@ def test_classes_that_a_checkpoint_names(form):
         "a.pth was trained with class 'dog' at position 1, but the test dataset has it at 0"
     )
     assert len(other_order(content, 'a.pth', dict(classes=('void', *NAMES)))) == 1
+
+
+def test_what_a_checkpoint_says_of_its_dataset():
+    mine = dict(classes=NAMES, palette=[[0, 0, 0]])
+    assert metainfo_in(dict(meta=dict(dataset_meta=mine, CLASSES=('other',)))) == mine
+    old = dict(CLASSES=NAMES, PALETTE=None, mmcv_version='1.7.0')
+    assert metainfo_in(dict(meta=old)) == dict(classes=NAMES)
+    several = [dict(classes=NAMES), dict(classes=TURNED)]  # of mmdet's ConcatDataset
+    assert metainfo_in(dict(meta=dict(dataset_meta=several))) == {}
 
 
 @pytest.mark.parametrize(

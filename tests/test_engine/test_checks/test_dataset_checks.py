@@ -313,9 +313,10 @@ def test_what_a_runner_needs(training, key):
         check_groups(Config({k: v for k, v in GROUPS.items() if k != key}), training)
     with pytest.raises(InputError, match='no val_cfg: to validate, mmengine needs'):
         check_groups(Config(GROUPS | dict(val_dataloader={}, val_evaluator={})), training)
-    with pytest.raises(InputError, match='test_dataloader has no sampler'):
-        check_groups(Config(GROUPS | dict(test_dataloader=dict(dataset={}))), training)
-    split = 'train' if training else 'test'
+    split, other = ('train', 'test') if training else ('test', 'train')
+    with pytest.raises(InputError, match=f'{split}_dataloader has no sampler'):
+        check_groups(Config(GROUPS | {f'{split}_dataloader': dict(dataset={})}), training)
+    check_groups(Config(GROUPS | {f'{other}_dataloader': dict(dataset={})}), training)  # not built
     without = {k: v for k, v in GROUPS.items() if k not in _parts_of(split)}
     with pytest.raises(InputError, match=f'no {split}_dataloader'):
         check_groups(Config(without), training)

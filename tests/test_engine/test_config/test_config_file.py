@@ -1,4 +1,4 @@
-"""Configs wherever they lie and however they are written; `tests/test_command_lines.py` has wrong ones."""
+"""Configs wherever they lie and however they are written; `tests/test_command_lines` has wrong ones."""
 
 import copy
 import inspect

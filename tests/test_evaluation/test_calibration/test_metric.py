@@ -24,6 +24,7 @@ WRONG = {
     ),
     'not finite': (sample(seg_logits=LOGITS * math.nan), 'not finite'),
     'no sigmoid': (sample(seg_logits=LOGITS[:1]), 'not between 0 and 1'),
+    'probabilities': (sample(seg_logits=LOGITS.softmax(0)), 'the softmax would be taken once more'),
     'no pred_score': ({'gt_label': torch.tensor([0])}, 'no pred_score'),
     'several labels': (picture([0.5, 0.5], [0, 1]), 'exactly one label'),
     'one sigmoid per class': (picture([0.9, 0.8]), 'does not sum to 1'),

@@ -203,7 +203,8 @@ def test_differences_are_paired(sweep, training, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('metrics', 'ignored'), [([{}], 255), ([{}, {'ignore_index': 7}, {'ignore_index': 9}], 7)]
+    ('metrics', 'ignored'),
+    [([{}], 255), ([{}, {'ignore_index': None}, {'ignore_index': 7}, {'ignore_index': 9}], 7)],
 )
 def test_pixels_that_the_sweeps_metric_ignores_do_not_count(metrics, ignored, monkeypatch):
     from fan_mm.evaluation.calibration import of_sweep

@@ -217,6 +217,12 @@ def test_originals_that_only_the_loader_knows(tmp_path, stored):
             check(tmp_path / 'copies', [str(picture)], dataset)
 
 
+def test_originals_in_a_store_are_not_measured(tmp_path):
+    clean = ['s3://bucket/clean/0.jpg']
+    write_copies(tmp_path / 'copies', clean, lambda _: scene())
+    check(tmp_path / 'copies', clean, Dataset())
+
+
 def test_somebodys_own_loader_decides(tmp_path):
     @TRANSFORMS.register_module(name='LoadImageUpsideDown', force=True)
     class LoadImageUpsideDown:
@@ -256,6 +262,16 @@ def test_red_and_blue_of_copies(tmp_path, change, swapped, loader):
             check(tmp_path / 'c', clean, Dataset(**loader))
     else:
         check(tmp_path / 'c', clean, Dataset(**loader))
+
+
+def test_the_copy_that_is_named_is_a_swapped_one(tmp_path):
+    clean = write_clean(tmp_path / 'clean', count=5)
+    write_copies(tmp_path / 'c', clean, applied, lambda image: image[..., ::-1])
+    write_copies(tmp_path / 'c', clean[2:3], applied)
+    with pytest.raises(
+        InputError, match=r'/[0134]\.png and other copies .*, compared with .*clean'
+    ):
+        check(tmp_path / 'c', clean, Dataset())
 
 
 @pytest.mark.parametrize('count', [3, 5])

@@ -260,6 +260,8 @@ def test_a_dataset_that_holds_the_picture_is_compared_with_the_file(file):
     moved.move_to(SPATTER)
     wanted = corrupt(rgb, *SPATTER, seed=seed_for(0, image_key(str(file)), *SPATTER))
     np.testing.assert_array_equal(pixels(data[0]), wanted)
+    with_alpha, look = Image.open(file).convert('RGBA'), Look()
+    assert colour_orders([look], look, {'img': with_alpha, 'img_path': str(file)}) == {'rgb'}
 
 
 def test_a_first_picture_without_colours_hides_no_order(tmp_path, file):
@@ -269,6 +271,8 @@ def test_a_first_picture_without_colours_hides_no_order(tmp_path, file):
     _, (moved,) = make(grey, [*pipeline[:1], dict(type=Exchange), *pipeline[1:]])
     assert moved.channel_order == 'bgr'  # for segmentation: where it is loaded
     _, (moved,) = make(grey, [*pipeline[:1], dict(type=Exchange), *pipeline[1:]], ForClassification)
+    assert moved.channel_order == 'rgb'
+    _, (moved,) = make(grey, [dict(type=ReadRGB), PACK])  # three equal channels
     assert moved.channel_order == 'rgb'
 
 

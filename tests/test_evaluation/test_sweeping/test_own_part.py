@@ -62,14 +62,14 @@ class Process:
         self.metrics = SimpleNamespace(
             evaluator=SimpleNamespace(metrics=[]),
             calibration=None,
-            begin=lambda: 'before',
+            begin=lambda: self.note('begin'),
             process=lambda batch, outputs: self.note('process', outputs),
             collected=lambda: ['collected'],
             put_back=lambda: self.note('put back'),
             empty=lambda: self.note('empty'),
         )
         every_cell = SimpleNamespace(
-            try_metrics=lambda positions, before: self.note('try', positions, before) or mistake,
+            try_metrics=lambda positions: self.note('try', positions) or mistake,
             agree=self.agree,
         )
         self.part = own_part.OwnPart(
@@ -116,7 +116,7 @@ def test_all_batches_are_fed(cell, monkeypatch):
     part = process.evaluate(cell)
     assert (part.error, part.lasting, part.seen) == (None, False, 'seen')
     assert part.positions == [0, 2, 4] and part.results == ['collected'] and part.pictures == {}
-    first = [('labels', 'labels'), ('try', [0, 2], 'before'), ('agree', None, None)]
+    first = [('labels', 'labels'), ('try', [0, 2]), ('agree', None, None)]
     assert process.named('labels', 'try', 'agree') == (first if cell == CLEAN else [])
     assert process.named('watch') == [
         ('watch', [0, 2], [(cell, 0), (cell, 2)], [None, None]),

@@ -6,10 +6,10 @@ import pytest
 from mmengine.evaluator import BaseMetric, Evaluator
 
 from fan_mm.corruptions import TOO_SMALL
-from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.collected import Scores
 from fan_mm.evaluation.every_cell import EveryCellFails
+from fan_mm.evaluation.scores import NoScore
 from fan_mm.evaluation.sweeping import recording
 from fan_mm.evaluation.sweeping.gathering import RankPart
 
@@ -172,5 +172,12 @@ def test_a_metric_that_fails(monkeypatch):
     assert record.error == outcome.text and arrays == {} and sweep.failed == [(FOG, error)]
     (text,) = logged
     assert text.startswith('fog/3:\nTraceback') and 'and more' in text
-    with pytest.raises(InputError, match=r'^as it is$'):
-        Sweep(InputError('as it is')).record(FOG)
+
+
+def test_a_metric_without_a_score():
+    """On the clean images it has none in any cell; on corrupted ones, perhaps where nothing is detected."""
+    error = NoScore('Own returned nothing')
+    with pytest.raises(NoScore, match=r'^Own returned nothing$'):
+        Sweep(error).record(CLEAN)
+    outcome, record, _ = Sweep(error).record(FOG)
+    assert outcome == (False, 'Own returned nothing', False) and record.error == outcome.text

@@ -22,7 +22,7 @@ ARGUMENTS = dict(
     settings={'ignore_index': 255.0},
 )
 ENTRIES = {
-    'fingerprints': '2',
+    'fingerprints': '3',
     'protocol': 'fan',
     'config': '0123456789abcdef',
     'checkpoint': 'None',

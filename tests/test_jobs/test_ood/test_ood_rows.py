@@ -48,7 +48,7 @@ def test_rows_are_those_worked_out_by_hand(config, checkpoint, data, tmp_path):
         dict(imagenet_a=str(data / 'a'), imagenet_r=str(data / 'r')),
         tmp_path,
         sizes=dict(imagenet_a=48),
-        weights=dict(clean='ema'),
+        weights=dict(imagenet_a='model'),  # the others as tools/test.py: state_dict, the average
         calibration=True,
     )
     rows = results['test_sets']
@@ -155,7 +155,12 @@ def test_weights_of_every_kind_of_file(config, checkpoint, tmp_path):
     assert set(average) == set(plain)
     only = dict(state_dict=plain)
     assert classifier_state(only, 'ema')[1] == 'model'
-    assert classifier_state(dict(state_dict=plain, state_dict_ema=average), 'ema')[1] == 'ema'
+    released = dict(state_dict=plain, state_dict_ema=average)
+    assert classifier_state(released, 'ema')[1] == 'ema'
+    for file, kind in ((content, 'ema'), (released, 'model'), (only, 'model')):
+        usual, used = classifier_state(file, None)  # what every tool tests
+        assert used == kind
+        assert all(torch.equal(value, file['state_dict'][key]) for key, value in usual.items())
     assert classifier_state(dict(state_dict_ema=average), 'model')[1] == 'ema'
     assert classifier_state(dict(ema_state_dict=average), 'ema')[1] == 'ema'
     for nothing in (5, [average], dict(ema_state_dict={})):

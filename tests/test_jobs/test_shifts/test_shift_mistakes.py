@@ -12,6 +12,8 @@ from shift_runs import evaluate
 
 pytest.importorskip('mmseg')
 
+from stripe_model import StripeModel
+
 from fan_mm.errors import InputError
 from fan_mm.jobs.shifts import evaluation
 
@@ -43,6 +45,10 @@ def broken_picture(root):
     path.write_bytes(path.read_bytes()[:100])
 
 
+def only_training_pictures(root):
+    (root / 'dark/rgb_anon/val').rename(root / 'dark/rgb_anon/train')
+
+
 @pytest.mark.parametrize(
     ('harm', 'options', 'message'),
     [
@@ -56,6 +62,11 @@ def broken_picture(root):
             r'^--submission: the labels of all splits are here; .*acdc=test$',
         ),
         (None, {'splits': {'acdc': 'test'}}, r'withheld: --submission DIR .*--split acdc=val'),
+        (
+            only_training_pictures,
+            {'sets': ('dark_zurich',), 'splits': {'dark_zurich': 'train'}},
+            r'^Dark Zurich train has no labels here, and no server is known .*=val has labels$',
+        ),
         (None, {'splits': {'muses': 'val'}}, '--split muses=val: give --muses DIR, too'),
         (None, {'sets': ('coco_o',)}, 'COCO-O is for detectors, but the config is for segmenters'),
         (None, {'sets': ()}, 'nothing to evaluate: give a dataset, such as --acdc DIR'),
@@ -86,6 +97,27 @@ def test_mistakes_are_one_line_before_the_first_evaluation(
     with pytest.raises(InputError, match=message) as error:
         evaluate(root, tmp_path / 'out', **options)
     assert '\n' not in str(error.value)
+
+
+def test_images_of_several_sizes_in_the_last_condition(data, tmp_path, monkeypatch):
+    root = shutil.copytree(data, tmp_path / 'data')
+    for folder in ('rgb_anon', 'gt'):
+        path = sorted((root / 'acdc' / folder / 'snow/val').rglob('*.png'))[1]
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), image[:, ::2])
+    forward = StripeModel.forward
+
+    def of_one_size(self, inputs, *args, **kwargs):
+        torch.stack(list(inputs))
+        return forward(self, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(StripeModel, 'forward', of_one_size)
+    monkeypatch.setattr(evaluation, '_run', lambda *_: pytest.fail('evaluated'))
+    with pytest.raises(InputError, match=r'ACDC.* snow.* on a batch of images of several sizes'):
+        evaluate(
+            *(root, tmp_path / 'out', ('acdc',)),
+            change=lambda cfg: cfg.test_dataloader.update(batch_size=2),
+        )
 
 
 def test_classes_by_their_names(data, tmp_path):

@@ -152,7 +152,7 @@ def test_a_failed_condition_leaves_out_what_needs_it(data, tmp_path, monkeypatch
             'missing': ['acdc/snow'],
         }
     text = (tmp_path / 'report.md').read_text()
-    assert 'INCOMPLETE' in text and 'ACDC snow: RuntimeError: no snow' in text
+    assert 'INCOMPLETE' in text and 'ACDC snow: `RuntimeError: no snow`' in text
 
 
 def test_submission(data, tmp_path, no_report):

@@ -118,7 +118,11 @@ def test_a_training_may_start_from_it(prefix, container, classifier, tmp_path):
     target = Classifier()
     checkpoint = read_torch_file(tmp_path / 'f.pth')
     runner = SimpleNamespace(
-        model=target, _load_from='f.pth', _resume=False, logger=logging.getLogger()
+        model=target,
+        _load_from='f.pth',
+        _resume=False,
+        _train_loop=None,
+        logger=logging.getLogger(),
     )
     LoadFromHook().after_load_checkpoint(runner, checkpoint)
     target.load_state_dict(checkpoint['state_dict'])  # as mmengine then does
@@ -199,7 +203,11 @@ def test_parts_may_be_wrapped_each_for_itself(wrapper, outer, classifier, tmp_pa
     load_pretrained(backbone, tmp_path / 'f.pth')
     checkpoint = dict(state_dict=dict(state))
     runner = SimpleNamespace(
-        model=started, _load_from='f.pth', _resume=False, logger=logging.getLogger()
+        model=started,
+        _load_from='f.pth',
+        _resume=False,
+        _train_loop=None,
+        logger=logging.getLogger(),
     )
     LoadFromHook().after_load_checkpoint(runner, checkpoint)
     started.load_state_dict(checkpoint['state_dict'])  # the head alone would come in silence
@@ -223,7 +231,11 @@ def test_one_part_alone_may_be_wrapped(part, wrapper, outer, classifier):
         load_weights(target, content, 'f.pth')
         assert equal(target, classifier)
         runner = SimpleNamespace(
-            model=started, _load_from='f.pth', _resume=False, logger=logging.getLogger()
+            model=started,
+            _load_from='f.pth',
+            _resume=False,
+            _train_loop=None,
+            logger=logging.getLogger(),
         )
         LoadFromHook().after_load_checkpoint(runner, checkpoint := dict(state_dict=dict(state)))
         started.load_state_dict(checkpoint['state_dict'])  # the head alone would come in silence
