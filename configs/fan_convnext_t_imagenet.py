@@ -19,10 +19,5 @@ model = dict(
 # learning rate 2e-3 is for 128 images x 8 GPUs x 2 nodes = batch 2048
 batch_per_gpu, gpus_per_node, nodes = 128, 8, 2
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
-param_scheduler = [
-    dict(
-        type='WarmupCosineCooldownLR', epochs=300, warmup_epochs=5, warmup_start=1e-6, eta_min=1e-6
-    )
-]
 train_dataloader = dict(batch_size=batch_per_gpu)
 auto_scale_lr = dict(base_batch_size=batch_per_gpu * gpus_per_node * nodes)

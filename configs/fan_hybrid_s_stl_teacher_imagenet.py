@@ -25,15 +25,8 @@ model = dict(
 batch_per_gpu, gpus_per_node, nodes = 128, 8, 1
 epochs = 350
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
-param_scheduler = [
-    dict(
-        type='WarmupCosineCooldownLR',
-        epochs=epochs,
-        warmup_epochs=5,
-        warmup_start=1e-6,
-        eta_min=1e-6,
-    )
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[0]['epochs'] = epochs
 train_cfg = dict(max_epochs=epochs + 10)
 train_dataloader = dict(batch_size=batch_per_gpu)
 auto_scale_lr = dict(base_batch_size=batch_per_gpu * gpus_per_node * nodes)

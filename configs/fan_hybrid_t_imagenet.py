@@ -14,10 +14,5 @@ model = dict(
 # learning rate 1e-3 is for 32 images x 8 GPUs x 4 nodes = batch 1024 (the official README's 4 nodes)
 batch_per_gpu, gpus_per_node, nodes = 32, 8, 4
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-param_scheduler = [
-    dict(
-        type='WarmupCosineCooldownLR', epochs=300, warmup_epochs=5, warmup_start=1e-6, eta_min=1e-6
-    )
-]
 train_dataloader = dict(batch_size=batch_per_gpu)
 auto_scale_lr = dict(base_batch_size=batch_per_gpu * gpus_per_node * nodes)

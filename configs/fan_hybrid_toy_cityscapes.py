@@ -89,4 +89,4 @@ default_hooks = dict(
     checkpoint=dict(interval=250, max_keep_ckpts=2),
 )
 randomness = dict(seed=0)
-from_scratch = True  # random weights are meant: no warning
+from_scratch = True  # the weights are random on purpose: no warning

@@ -134,4 +134,4 @@ default_hooks = dict(
 )
 log_processor = dict(_delete_=True, by_epoch=False)
 randomness = dict(seed=0)
-from_scratch = True  # random weights are meant: no warning
+from_scratch = True  # the weights are random on purpose: no warning

@@ -15,10 +15,7 @@ model = dict(
 # number of nodes: this one has the 2e-3 for batch 2048 of the paper)
 batch_per_gpu, gpus_per_node, nodes = 16, 8, 8
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-param_scheduler = [
-    dict(
-        type='WarmupCosineCooldownLR', epochs=300, warmup_epochs=20, warmup_start=1e-6, eta_min=1e-6
-    )
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[0]['warmup_epochs'] = 20
 train_dataloader = dict(batch_size=batch_per_gpu)
 auto_scale_lr = dict(base_batch_size=batch_per_gpu * gpus_per_node * nodes)

@@ -21,11 +21,6 @@ test_pipeline[1]['scale'] = 248  # crop ratio 0.9
 # number of nodes: this one has the 2e-3 for batch 2048 of the paper)
 batch_per_gpu, gpus_per_node, nodes = 32, 8, 2
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
-param_scheduler = [
-    dict(
-        type='WarmupCosineCooldownLR', epochs=300, warmup_epochs=5, warmup_start=1e-6, eta_min=1e-6
-    )
-]
 train_dataloader = dict(batch_size=batch_per_gpu, dataset=dict(pipeline=train_pipeline))
 auto_scale_lr = dict(base_batch_size=batch_per_gpu * gpus_per_node * nodes)
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

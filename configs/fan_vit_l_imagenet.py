@@ -16,10 +16,5 @@ model = dict(
 # number of nodes: this one has the 2e-3 for batch 2048 of the paper)
 batch_per_gpu, gpus_per_node, nodes = 32, 8, 4
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-param_scheduler = [
-    dict(
-        type='WarmupCosineCooldownLR', epochs=300, warmup_epochs=5, warmup_start=1e-6, eta_min=1e-6
-    )
-]
 train_dataloader = dict(batch_size=batch_per_gpu)
 auto_scale_lr = dict(base_batch_size=batch_per_gpu * gpus_per_node * nodes)

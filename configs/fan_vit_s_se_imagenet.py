@@ -7,10 +7,7 @@ model = dict(backbone=dict(channel_attention='se', drop_path_rate=0.3))
 # number of nodes: this one has the 2e-3 for batch 2048 of the paper)
 batch_per_gpu, gpus_per_node, nodes = 64, 8, 4
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
-param_scheduler = [
-    dict(
-        type='WarmupCosineCooldownLR', epochs=300, warmup_epochs=10, warmup_start=1e-6, eta_min=1e-6
-    )
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[0]['warmup_epochs'] = 10
 train_dataloader = dict(batch_size=batch_per_gpu)
 auto_scale_lr = dict(base_batch_size=batch_per_gpu * gpus_per_node * nodes)

@@ -74,7 +74,7 @@ def _originals_installed() -> bool:
 
 
 REQUIRED = (
-    Requirement('torch', '2.1', '3', {'torch': '2.11.0'}),
+    Requirement('torch', '2.4', '3', {'torch': '2.11.0'}),
     Requirement('numpy', '1.23', '3', {'numpy': '2.2.6'}),
     Requirement(
         'cv2',

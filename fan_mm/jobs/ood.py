@@ -16,7 +16,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from fan_mm.config_parts import scope_of, type_name
+from fan_mm.config_parts import scope_of
 from fan_mm.engine import build_runner
 from fan_mm.engine.distributed import unwrapped
 from fan_mm.engine.first_batch.samples import load_samples, one_line
@@ -29,7 +29,7 @@ from fan_mm.errors import InputError, about
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.cell_dataset import CellBatches, batch_size_of, loader_like, sample_infos
 from fan_mm.evaluation.consistency import seal
-from fan_mm.evaluation.identity import config_sha256, dataset_sha256, file_sha256
+from fan_mm.evaluation.identity import config_sha256, dataset_sha256
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.evaluation.results import RESULTS
@@ -39,7 +39,7 @@ from fan_mm.jobs.input_size import crop_size
 from fan_mm.jobs.ood_lines import missing_values, table_row
 from fan_mm.jobs.ood_rows import is_stored, stored_rows
 from fan_mm.jobs.set_calibration import SetCalibration
-from fan_mm.jobs.testing import check_normalised, refuse_other_weights
+from fan_mm.jobs.testing import check_normalised, model_info, refuse_other_weights
 from fan_mm.jobs.training_pictures import training_pictures
 from fan_mm.models.conversion import classifier_state
 from fan_mm.report import remove_report, write_report
@@ -105,12 +105,7 @@ def evaluate_ood(
     content = read_checkpoint(checkpoint)
     if cfg.model.get('teacher', None) is not None:
         cfg.model.teacher = None
-    info = {
-        'name': Path(cfg.filename).stem if cfg.filename else type_name(cfg.model),
-        'checkpoint': checkpoint,
-        'config_sha256': config_sha256(cfg),
-        'checkpoint_sha256': file_sha256(checkpoint),
-    }
+    info = model_info(cfg, checkpoint)
     cfg.load_from, cfg.resume = None, False
     work_dir = Path(work_dir)
     cfg.work_dir = str(work_dir / 'log')
@@ -185,7 +180,7 @@ def _evaluate(
     results: dict[str, Any] = {
         'schema': SCHEMA,
         'created': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
-        'model': info,
+        'model': {name: value for name, value in info.items() if name != 'config'},
         'test_sets': {},
     }
     if calibrated:
@@ -407,8 +402,7 @@ def _with_protocol(info: Mapping[str, Any], cfg: Config, loader: dict, used: str
     cfg = copy.deepcopy(cfg)
     cfg.test_dataloader = loader
     return {
-        'name': info['name'],
-        'config': cfg.filename,
+        **info,
         'config_sha256': config_sha256(cfg),
         'checkpoint': f'{info["checkpoint"]} ({used} weights)',
         'checkpoint_sha256': f'{used} {info["checkpoint_sha256"]}',
@@ -420,7 +414,7 @@ def _sweep(
     loader: Any,
     root: str,
     work_dir: Path,
-    model_info: dict[str, Any],
+    described: dict[str, Any],
     overwrite: bool,
     calibrated: SetCalibration | None,
 ) -> RobustnessSweep:
@@ -433,7 +427,7 @@ def _sweep(
         corrupted_root=root,
         work_dir=work_dir,
         overwrite=overwrite,
-        model_info=model_info,
+        model_info=described,
         calibration=calibrated is not None,
         fit_on=calibrated and calibrated.pictures.get('imagenet_c'),
     )

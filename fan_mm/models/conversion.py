@@ -258,14 +258,10 @@ def _convert_segformer_head(heads: Mapping[str, Tensor], conversion: Conversion)
 
 def _convert_other_heads(heads: Mapping[str, Tensor], conversion: Conversion) -> None:
     """Classifier heads get mmpretrain's names; heads of mm models have theirs already."""
-    renamed = {'head.': 'head.fc.', 'aux_head.': 'head.token_fc.'}
     for key, value in heads.items():
-        for official, ours in renamed.items():
-            if key in (f'{official}weight', f'{official}bias'):
-                conversion.add(key, **{key.replace(official, ours, 1): value})
-                break
-        else:
-            conversion.add(key, **{key: value})
+        name = re.sub(r'^head\.(weight|bias)$', r'head.fc.\1', key)
+        name = re.sub(r'^aux_head\.(weight|bias)$', r'head.token_fc.\1', name)
+        conversion.add(key, **{name: value})
     if 'head.weight' in heads:
         classes, width = heads['head.weight'].shape
         conversion.remarks.append(f'head: num_classes={classes}, in_channels={width}')

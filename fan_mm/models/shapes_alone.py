@@ -1,4 +1,4 @@
-"""Modules for their names and shapes alone, without memory or the time that initial values take."""
+"""Building modules whose names and shapes are needed, but not their values: no memory, no initialisation."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -27,6 +27,6 @@ class _Unfilled(TorchFunctionMode):
 
 @contextlib.contextmanager
 def shapes_alone() -> Iterator[None]:
-    """What is built meanwhile is on the meta device, and its parameters are filled with nothing."""
+    """A context in which modules are built on the meta device, without initial values."""
     with torch.device('meta'), _Unfilled():
         yield

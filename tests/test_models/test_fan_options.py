@@ -53,6 +53,11 @@ def test_stages_are_lists_of_numbers():
         (FANHybrid, dict(arch=VIT), 'missing: stem_depths; unknown: none'),
         (FANViT, dict(arch=HYBRID), 'missing: none; unknown: stem_depths, stem_channels, tap'),
         (FANViT, dict(arch=dict(VIT, num_heads=3)), '16 is not a multiple of num_heads 3'),
+        (
+            FANHybrid,
+            dict(arch=dict(HYBRID, widen=dict(after=0, embed_dims=24, num_heads=5))),
+            '24 is not a multiple of num_heads 5',
+        ),
         (FANHybrid, dict(arch=dict(HYBRID, stem_depths=(1,))), 'differ in length'),
         (FANHybrid, dict(arch=dict(HYBRID, tap=3)), 'within its 3 blocks'),
         (

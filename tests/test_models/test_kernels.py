@@ -8,6 +8,8 @@ import importlib.util
 import json
 import os
 import subprocess
+import sys
+import types
 
 import pytest
 import torch
@@ -212,6 +214,16 @@ def test_a_residual_sum_has_one_type_however_long_it_is(dtype, factor, branch, m
     monkeypatch.setattr(library, 'MANY', 1)
     long = scaled_residual(x, gamma, branch)
     torch.testing.assert_close(long, short, check_dtype=True)
+
+
+@pytest.mark.parametrize(
+    ('version', 'compiles'), [('3.2.0', False), ('3.3.0', True), (None, False)]
+)
+def test_which_triton_compiles_the_kernels(version, compiles, monkeypatch):
+    triton = None if version is None else types.SimpleNamespace(__version__=version)
+    monkeypatch.setitem(sys.modules, 'triton', triton)
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: (9, 0))
+    assert library.triton_compiles.__wrapped__() == compiles
 
 
 def test_passes_over_memory_are_saved_where_they_are_long(monkeypatch):

@@ -224,6 +224,7 @@ def test_copies_pickles_and_bfloat16(backbone):
             'stage 2 .* 40 channels are not a multiple of 3',
         ),
         (dict(channel_heads=7), 'not a multiple of 7 heads'),
+        (dict(channel_heads=0), 'channel_heads must be a positive number or None, not 0'),
         (dict(out_type='cls_token'), 'has no class token'),
         (dict(out_type='map'), "must be one of featmap, avg_featmap, raw, not 'map'"),
         (dict(out_indices=4), r'0\.\.3, not 4'),

@@ -28,4 +28,4 @@ default_hooks = dict(
 )
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)
-from_scratch = True  # random weights are intended: no warning
+from_scratch = True  # the weights are random on purpose: no warning

@@ -10,20 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import BaseLoop, Runner
-from mmengine.runner.amp import autocast
 
 from fan_mm.datasets.shifts import SHIFT_SETS
 from fan_mm.datasets.shifts.paths import walked_once
 from fan_mm.engine.config.building import building
 from fan_mm.engine.distributed import unwrapped
-from fan_mm.engine.first_batch.outputs import check_outputs, without_losses
 from fan_mm.engine.first_batch.samples import load_samples
 from fan_mm.engine.first_batch.trial import try_model
 from fan_mm.engine.once_for_all import by_rank_0
@@ -47,7 +44,7 @@ from fan_mm.jobs.shifts.parts import (
 )
 from fan_mm.jobs.shifts.results import ShiftResults, headline_scalars
 from fan_mm.jobs.shifts.sets import clean_dataset, find_sets, is_withheld, task_of
-from fan_mm.jobs.shifts.submission import Withheld, submit, try_withheld
+from fan_mm.jobs.shifts.submission import Withheld, predict, submit, try_withheld
 from fan_mm.jobs.testing import end_test, model_info, ready_to_test
 from fan_mm.jobs.training_pictures import training_pictures
 from fan_mm.report import remove_report
@@ -183,8 +180,7 @@ def _sweep(
     options: Mapping[str, Any],
 ) -> RobustnessSweep:
     """The sweep over the clean cell alone of one condition."""
-    given = Config(dict(cfg._cfg_dict))
-    given.test_dataloader, given.test_evaluator = part.loader, part.evaluator
+    given = part.config(cfg)
     try:
         with building(given):
             loader = Runner.build_dataloader(copy.deepcopy(part.loader))
@@ -223,7 +219,6 @@ def _submissions(
     return found
 
 
-@torch.no_grad()
 def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -> None:
     """Load some samples of each condition that is not done, and let the model predict batches of a set.
 
@@ -235,8 +230,7 @@ def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -
     tried: dict[str, bool] = {}  # set -> whether there was a batch of images of several sizes
 
     def step(batch: Any) -> None:
-        with autocast(enabled=fp16):
-            check_outputs(without_losses(model.eval().test_step(batch)))
+        predict(model, batch, fp16)
 
     done = by_rank_0(lambda: [part.cell for part, sweep in sweeps.items() if sweep.stored()])
     for part, sweep in sweeps.items():

@@ -54,6 +54,12 @@ class Part:
             words.insert(1, Path(self.condition.split).stem)
         return work_dir / CONDITIONS / '_'.join(words).replace('/', '-')
 
+    def config(self, cfg: Config) -> Config:
+        """A config with this part as its test split."""
+        given = Config(dict(cfg._cfg_dict))
+        given.test_dataloader, given.test_evaluator = self.loader, self.evaluator
+        return given
+
     def protocol(self, dataset: Any) -> str:
         """The name of what is measured: 'ACDC val: fog', of the clean column 'Cityscapes val'."""
         if self.condition is None:
@@ -213,8 +219,7 @@ def check_part_data(cfg: Config, parts: Sequence[Part], launcher: str) -> None:
         for part in parts:
             if part.condition is None:
                 continue  # the config's own, checked with it
-            given = Config(dict(cfg._cfg_dict))
-            given.test_dataloader, given.test_evaluator = part.loader, part.evaluator
+            given = part.config(cfg)
             try:
                 with building(given):
                     found = check_data(given, training=False)

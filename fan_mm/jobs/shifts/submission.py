@@ -72,7 +72,7 @@ def try_withheld(withheld: Withheld, model: nn.Module, fp16: bool) -> None:
     """
 
     def step(batch: Any) -> None:
-        for sample in _predict(model, batch, fp16):
+        for sample in predict(model, batch, fp16):
             _of_server(withheld, sample)
 
     for number, (loader, positions) in enumerate(withheld.parts()):
@@ -97,7 +97,7 @@ def submit(withheld: Withheld, model: nn.Module, fp16: bool) -> dict[str, Any]:
         for loader, positions in withheld.parts():
             batches = CellBatches([0], len(positions), batch_size_of(loader), rank, world_size)
             for batch in loader_like(loader, Subset(loader.dataset, positions), batches):
-                for sample in _predict(model, batch, fp16):
+                for sample in predict(model, batch, fp16):
                     withheld.submission.add(*_of_server(withheld, sample))
     except Exception as failure:  # whatever a dataset or a model may raise
         error = one_line(failure)
@@ -117,7 +117,8 @@ def submit(withheld: Withheld, model: nn.Module, fp16: bool) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _predict(model: BaseModel, batch: Any, fp16: bool) -> list:
+def predict(model: BaseModel, batch: Any, fp16: bool) -> list:
+    """The checked outputs of a model for a batch."""
     with autocast(enabled=fp16):
         outputs = without_losses(model.eval().test_step(batch))
     check_outputs(outputs)

@@ -114,6 +114,9 @@ class ColumnarBackbone(FreezableBackbone):
         check_positive('last_stage_channels', last_stage_channels)
 
         widths = self._widths()
+        for dim, num_heads, _ in widths:
+            if dim % num_heads:
+                raise InputError(f'embed_dims {dim} is not a multiple of num_heads {num_heads}')
         whole = self.out_indices[-1] == self.last_index
         blocks = len(widths) if whole else self._blocks_until(self.out_indices[-1])
         self.patch_embed = self._make_stem(blocks > 0, norm_cfg, **stem)
@@ -303,14 +306,8 @@ class ColumnarBackbone(FreezableBackbone):
         return 1 + max((b for b, i in self.taps.items() if i <= out_index), default=-1)
 
     def _resolve_arch(self, arch: str | dict) -> dict:
-        arch = resolve_arch(
-            type(self).__name__, arch, self.arch_zoo, self.arch_keys, self.arch_defaults
-        )
-        if arch['embed_dims'] % arch['num_heads']:
-            raise InputError(
-                f'embed_dims {arch["embed_dims"]} is not a multiple of num_heads {arch["num_heads"]}'
-            )
-        return arch
+        name = type(self).__name__
+        return resolve_arch(name, arch, self.arch_zoo, self.arch_keys, self.arch_defaults)
 
     def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> tuple[int, ...]:
         last = self.last_index

@@ -8,11 +8,9 @@ from mmcv.cnn.bricks import DropPath
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from fan_mm.models.backbones.staged import StagedBackbone
+from fan_mm.models.backbones.staged import StagedBackbone, StagedBlock
 from fan_mm.models.layers import (
     ChannelLayerNorm,
-    EfficientChannelAttention,
-    Mlp,
     as_map,
     as_tokens,
     residual,
@@ -20,7 +18,6 @@ from fan_mm.models.layers import (
 from fan_mm.models.layers.convolution import StemConv2d, depthwise
 from fan_mm.models.layers.token_map import padding
 
-MLP_RATIO = 4
 LAYER_SCALE = 1e-6
 
 
@@ -44,7 +41,7 @@ class ConvNeXtDownsample(nn.Module):
         return as_tokens(x), tuple(x.shape[2:])
 
 
-class FANConvNeXtBlock(nn.Module):
+class FANConvNeXtBlock(StagedBlock):
     """``x + gamma * attention(norm(conv_dw(x)))`` with a 7x7 depthwise convolution.
 
     Args:
@@ -61,24 +58,13 @@ class FANConvNeXtBlock(nn.Module):
         self.gamma = nn.Parameter(torch.full((dim,), LAYER_SCALE))
         self.conv_dw = StemConv2d(dim, dim, 7, padding=3, groups=dim)
         self.norm = ChannelLayerNorm(dim, before_product=True)
-        self.channel_attention: EfficientChannelAttention | None = None
-        self.mlp: Mlp | None = None
-        if channel_heads:
-            self.channel_attention = EfficientChannelAttention(
-                dim, channel_heads, MLP_RATIO * dim, norm_cfg
-            )
-        else:
-            self.mlp = Mlp(dim, MLP_RATIO * dim)
+        self._make_channel_mixing(dim, channel_heads, norm_cfg)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
         x = depthwise(as_map(tokens, grid), self.conv_dw.weight, self.conv_dw.bias)
-        x = self.norm(as_tokens(x))
-        if self.channel_attention is not None:
-            x = self.channel_attention(x, grid)
-        elif self.mlp is not None:
-            x = self.mlp(x)
+        x = self._mix_channels(self.norm(as_tokens(x)), grid)
         return residual(tokens, x, self.drop_path, self.gamma)
 
 

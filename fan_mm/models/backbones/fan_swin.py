@@ -7,11 +7,9 @@ from mmcv.cnn.bricks import DropPath
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from fan_mm.models.backbones.staged import StagedBackbone
+from fan_mm.models.backbones.staged import StagedBackbone, StagedBlock
 from fan_mm.models.layers import (
     ChannelLayerNorm,
-    EfficientChannelAttention,
-    Mlp,
     WindowAttention,
     residual,
 )
@@ -19,7 +17,6 @@ from fan_mm.models.layers.linear import pointwise
 from fan_mm.models.layers.token_map import padding
 
 WINDOW = 7  # tokens
-MLP_RATIO = 4
 
 
 class PatchMerging(nn.Module):
@@ -46,7 +43,7 @@ class PatchMerging(nn.Module):
         return pointwise(self.norm(x), self.reduction.weight, None), (height, width)
 
 
-class FANSwinBlock(nn.Module):
+class FANSwinBlock(StagedBlock):
     """Two pre-norm residual branches: attention in windows, then channel attention or an MLP.
 
     Args:
@@ -75,25 +72,13 @@ class FANSwinBlock(nn.Module):
         self.norm1 = ChannelLayerNorm(dim, eps=1e-5, before_product=True)
         self.token_mixing = WindowAttention(dim, num_heads, WINDOW, shift, always_shift)
         self.norm2 = ChannelLayerNorm(dim, eps=1e-5, before_product=True)
-        self.channel_attention: EfficientChannelAttention | None = None
-        self.mlp: Mlp | None = None
-        if channel_heads:
-            self.channel_attention = EfficientChannelAttention(
-                dim, channel_heads, MLP_RATIO * dim, norm_cfg, mlp_identity
-            )
-        else:
-            self.mlp = Mlp(dim, MLP_RATIO * dim)
+        self._make_channel_mixing(dim, channel_heads, norm_cfg, mlp_identity)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
         tokens = residual(tokens, self.token_mixing(self.norm1(tokens), grid), self.drop_path)
-        x = self.norm2(tokens)
-        if self.channel_attention is not None:
-            x = self.channel_attention(x, grid)
-        elif self.mlp is not None:
-            x = self.mlp(x)
-        return residual(tokens, x, self.drop_path)
+        return residual(tokens, self._mix_channels(self.norm2(tokens), grid), self.drop_path)
 
 
 @MODELS.register_module()

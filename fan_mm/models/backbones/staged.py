@@ -17,10 +17,18 @@ from fan_mm.models.backbones.options import (
     resolve_out_indices,
 )
 from fan_mm.models.checkpoints import Anatomy, size_of
-from fan_mm.models.layers import ChannelLayerNorm, as_tokens, checkpoint, contiguous_map
+from fan_mm.models.layers import (
+    ChannelLayerNorm,
+    EfficientChannelAttention,
+    Mlp,
+    as_tokens,
+    checkpoint,
+    contiguous_map,
+)
 from fan_mm.models.layers.token_map import channels_last, padding
 
 PATCH_SIZE = 4  # pixels
+MLP_RATIO = 4
 OUT_TYPES = ('featmap', 'avg_featmap', 'raw')
 
 
@@ -43,6 +51,31 @@ class PatchEmbed(nn.Module):
         down, right = padding(images.shape[-2:], PATCH_SIZE)
         x = self.proj(channels_last(F.pad(images, (0, right, 0, down))))
         return self.norm(as_tokens(x)), tuple(x.shape[2:])
+
+
+class StagedBlock(nn.Module):
+    """A block with channel attention or, in the last stage, an ordinary MLP in its place."""
+
+    channel_attention: EfficientChannelAttention | None
+    mlp: Mlp | None
+
+    def _make_channel_mixing(
+        self, dim: int, channel_heads: int | None, norm_cfg: dict, identity: bool = True
+    ) -> None:
+        self.channel_attention = self.mlp = None
+        hidden = MLP_RATIO * dim
+        if channel_heads:
+            self.channel_attention = EfficientChannelAttention(
+                dim, channel_heads, hidden, norm_cfg, identity
+            )
+        else:
+            self.mlp = Mlp(dim, hidden)
+
+    def _mix_channels(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        if self.channel_attention is not None:
+            return self.channel_attention(tokens, grid)
+        assert self.mlp is not None
+        return self.mlp(tokens)
 
 
 class Stage(nn.Module):

@@ -8,17 +8,12 @@ options. Here the types themselves are the key, which saves 9 of the 34 us of an
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
 # Bytes. PyTorch allocates memory with this alignment; for views without it, Triton compiles other machine code.
 ALIGNED = 16
-# Older versions of Triton pass arguments without the constants; on AMD the machine code also depends on whether a
-# tensor is larger than 2 GiB. Kernels in the interpreter have no machine code.
-BY_TYPES = (
-    tuple(int(part) for part in triton.__version__.split('.')[:2]) >= (3, 3)
-    and torch.version.hip is None
-)
+# On AMD the machine code also depends on whether a tensor is larger than 2 GiB.
+BY_TYPES = torch.version.hip is None
 _compiled: dict[tuple, Any] = {}
 
 
@@ -50,7 +45,7 @@ def launch(kernel: Any, grid: tuple[int, int, int], *args: Any, **options: Any) 
         return
     known = tuple(key)
     found = _compiled.get(known)
-    if found is None:
+    if found is None:  # or in the interpreter, which compiles nothing
         _compiled[known] = kernel[grid](*args, **options)
     else:
         found[grid](*args, *(value for name, value in options.items() if name != 'num_warps'))

@@ -1,12 +1,12 @@
 """The operators' place in PyTorch's dispatcher, and who takes them."""
 
 import functools
-import importlib.util
 import pkgutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from packaging.version import Version
 from torch import Tensor
 
 LIBRARY = torch.library.Library('fan_mm', 'DEF')
@@ -49,8 +49,12 @@ def fuses(x: Tensor) -> bool:
 
 @functools.cache
 def triton_compiles() -> bool:
-    """Whether there is a Triton, and one that compiles for this GPU."""
-    if importlib.util.find_spec('triton') is None:
+    """Whether there is a Triton that compiles the kernels, which is one from 3.3 on, for this GPU."""
+    try:
+        from triton import __version__
+    except ImportError:
+        return False
+    if Version(__version__) < Version('3.3'):  # of torch before 2.7
         return False
     return torch.version.hip is not None or torch.cuda.get_device_capability() >= (7, 0)
 

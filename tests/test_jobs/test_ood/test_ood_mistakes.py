@@ -45,6 +45,13 @@ def test_impossible_sizes(size, config, checkpoint, tmp_path):
         evaluate_ood(Config.fromfile(config), str(checkpoint), {}, tmp_path, sizes=dict(clean=size))
 
 
+def test_a_list_of_loaders(config, checkpoint, tmp_path):
+    cfg = Config.fromfile(config)
+    cfg.test_dataloader = [cfg.test_dataloader, cfg.test_dataloader]
+    with pytest.raises(InputError, match='test_dataloader is a list of 2'):
+        evaluate_ood(cfg, str(checkpoint), {}, tmp_path / 'work')
+
+
 @needs_classes_as_types
 def test_an_empty_set_and_an_unreadable_picture(config, data, tmp_path):
     (tmp_path / 'r').mkdir()
