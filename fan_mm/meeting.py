@@ -41,7 +41,7 @@ def wait_for_all() -> None:
                 raise InputError(LOST_PROCESS)
             time.sleep(_PAUSE)
             here = store.add(_key('here'), 0)
-    except RuntimeError as error:  # the store's; torch 2.1 has no class of its own for it
+    except RuntimeError as error:  # the store's
         raise InputError(LOST_PROCESS) from error
 
 

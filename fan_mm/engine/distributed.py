@@ -95,7 +95,7 @@ def join_gloo_group(launcher: str, timeout: float | None = None) -> None:
         dist.init_process_group(
             'gloo', timeout=None if timeout is None else datetime.timedelta(seconds=timeout)
         )
-    except (RuntimeError, ValueError) as error:  # torch 2.1 has no specific exception
+    except (RuntimeError, ValueError) as error:
         place = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
         said = first_line(error)
         raise InputError(
