@@ -146,18 +146,18 @@ def _lacking_in_step(saved: Mapping, group: Mapping, own: Optimizer) -> list[str
 
 def _missing_in_step(like: Tensor, group: Mapping, state: Mapping, own: Optimizer) -> list[str]:
     """The name that an optimizer misses in a step of a weight with this state; none if another error ends it."""
-    weight = nn.Parameter(torch.zeros_like(like))
-    weight.grad = torch.zeros_like(like)
     # Not a copy, whose `step` schedulers have replaced by one of the original.
     tried = type(own).__new__(type(own))
-    groups = [dict(group, params=[weight])]
-    content = {'state': {weight: copy.deepcopy(state)}, 'param_groups': groups}
-    tried.__setstate__({'defaults': own.defaults, **content})
     try:
+        weight = nn.Parameter(torch.zeros_like(like))
+        weight.grad = torch.zeros_like(like)
+        groups = [dict(group, params=[weight])]
+        content = {'state': {weight: copy.deepcopy(state)}, 'param_groups': groups}
+        tried.__setstate__({'defaults': own.defaults, **content})
         type(own).step(tried)
     except KeyError as error:
-        return [str(error.args[0])]
-    except Exception:  # of what only the original has
+        return [*map(str, error.args)]
+    except Exception:  # of what only the original has, or states of 8 bits
         return []
     return []
 

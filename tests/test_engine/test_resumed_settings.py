@@ -152,6 +152,17 @@ class Counting(torch.optim.Adam):
         super().step(closure)
 
 
+class EightBits(torch.optim.Optimizer):
+    """Quantises its state, as bitsandbytes does."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, dict(lr=lr))
+
+    def step(self):
+        for weight in self.param_groups[0]['params']:
+            self.state[weight].setdefault('state1', weight.new_zeros(1, dtype=torch.uint8))
+
+
 def optimizer(kind, **options):
     weight = torch.nn.Parameter(torch.ones(1))
     wrapper = OptimWrapper(kind([weight], lr=0.1, **options))
@@ -181,6 +192,9 @@ ADAMAX = torch.optim.Adamax
         (torch.optim.Adagrad, torch.optim.Adagrad, None),
         (torch.optim.Rprop, torch.optim.Rprop, None),
         (ADAM, Counting, None),
+        (EightBits, EightBits, None),
+        (ADAMW, partial(ADAMW, fused=True), None),
+        (partial(ADAMW, fused=True), partial(ADAMW, foreach=True), None),
         (partial(SGD, momentum=0.9), partial(SGD, nesterov=True, momentum=0.8), None),
         (SGD, partial(SGD, momentum=0.9), None),
         (ADAM, partial(ADAM, amsgrad=True), None),
