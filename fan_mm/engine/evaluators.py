@@ -172,18 +172,28 @@ class Memory:
                 _restore(value, content)
 
     def counting(self) -> str | None:
-        """The name of a metric that has changed a number or an array of its own since; else None."""
-        for metric, (_, values, contents) in zip(self.metrics, self._before[1:], strict=True):
+        """The name of a metric that has changed a number, array or container of its own since; else None."""
+        for metric, (now, values, contents) in zip(self.metrics, self._before[1:], strict=True):
             for name, (value, content) in zip(values, contents, strict=True):
-                if isinstance(value, torch.Tensor | np.ndarray):
-                    same = value is vars(metric).get(name) and (value == content).all()
-                elif isinstance(value, int | float) and not isinstance(value, bool):
-                    same = value == vars(metric).get(name)
-                else:
-                    continue
-                if not same:
+                if name != 'results' and not _is_unchanged(value, content, now.get(name)):
                     return type(metric).__name__
         return None
+
+
+def _is_unchanged(value: Any, content: Any, now: Any) -> bool:
+    """Whether an attribute holds what it held; of containers the same objects. True of what cannot count."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return value is now and bool((value == content).all())
+    if isinstance(value, list | dict | set):
+        return isinstance(now, type(value)) and _identities(now) == _identities(content)
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return bool(value == now)
+    return True
+
+
+def _identities(container: list | dict | set) -> list[int]:
+    values = container.values() if isinstance(container, dict) else ()
+    return sorted(map(id, (*container, *values)))
 
 
 @contextlib.contextmanager

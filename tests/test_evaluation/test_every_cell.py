@@ -1,7 +1,9 @@
 """Which failures end a sweep at once because every cell would fail so, and which do not."""
 
 from contextlib import nullcontext
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from first_batch_parts import Images
@@ -36,6 +38,18 @@ class Silent(Accuracy):
 
     def process(self, data_batch, data_samples):
         self.kept = len(data_samples)
+
+
+class Beside(Accuracy):
+    """Also keeps something beside its results, in one way or another."""
+
+    def __init__(self, before, keep):
+        super().__init__()
+        self.held, self.keep = before, keep
+
+    def process(self, data_batch, data_samples):
+        super().process(data_batch, data_samples)
+        self.held = self.keep(self.held)
 
 
 def watch(metric=Accuracy, parts=None):
@@ -163,6 +177,28 @@ def test_what_cannot_be_gathered(metric, wrong, monkeypatch):
     broken = watch()
     broken.evaluator.metrics[0].error = ValueError('bad')
     assert tried(broken, (1, 2), monkeypatch) is None and broken.doubt is None  # rank 0's to try
+
+
+@pytest.mark.parametrize(
+    ('before', 'keep', 'counts'),
+    [
+        ([], lambda held: held.append('a') or held, True),
+        (['a'], lambda held: [*held, 'b'], True),
+        ({}, lambda held: held.update(a=1) or held, True),
+        ({'a': 1}, lambda held: held | {'a': 2}, True),
+        ({1}, lambda held: held.add(2) or held, True),
+        (np.int64(1), lambda held: held + 1, True),
+        (np.ones(2), lambda held: held + 1, True),
+        (['a', 'b'], list, False),
+        ({'a': 1, 'b': 2}, dict, False),
+        (set('abcdefgh'), set, False),
+        (None, lambda held: ['classes'], False),  # read when they are needed
+        ('text', lambda held: held + '!', False),
+    ],
+)
+def test_what_is_counted_beside_the_results_cannot_be_gathered(before, keep, counts, monkeypatch):
+    said = tried(watch(partial(Beside, before, keep)), (0, 2), monkeypatch)
+    assert (said is not None and said.startswith('Beside does not keep its results')) == counts
 
 
 def test_of_several_datasets_the_first_is_tried():
