@@ -26,7 +26,7 @@ from fan_mm.fileio import remove_temporaries, whole_file
 from fan_mm.images import find_images, no_wider, read_image, write_image
 from fan_mm.report.fonts import drawable
 from fan_mm.report.labels import share
-from fan_mm.report.painters import palette_of
+from fan_mm.report.painters import colours_of
 from fan_mm.report.panels import WRONG, add_legend, paint_segmentation, paint_wrong, side_by_side
 
 LOST, NEVER = WRONG, (245, 166, 35)  # colours of errors, RGB
@@ -153,13 +153,13 @@ def draw_segmentation(
     titles = ['image', label]
     metainfo = segmentors[0].predictor.metainfo
     if truth is not None:
-        pictures.append(paint_segmentation(image, truth, palette_of(metainfo)))
+        pictures.append(paint_segmentation(image, truth, colours_of(metainfo)))
         titles.append('ground truth')
     rows = [side_by_side([enlarge(p) for p in pictures], titles)]
     for segmentor in segmentors:
         clean, corrupted = segmentor(file)
         _check_shape(file, image, clean, f'{segmentor.name} reads')
-        palette = palette_of(segmentor.predictor.metainfo)
+        palette = colours_of(segmentor.predictor.metainfo)
         errors, wrong = paint_errors(image, clean, corrupted, truth)
         painted = [
             paint_segmentation(pictures[0], clean, palette),
@@ -187,13 +187,12 @@ def draw_segmentation(
     return np.concatenate(rows)
 
 
-def _legend(segmentor: Segmentor) -> tuple[list[str], list[tuple[int, ...]]]:
+def _legend(segmentor: Segmentor) -> tuple[list[str], Sequence[tuple[int, ...]]]:
     """Names and colours of a model's classes; none of too many."""
     metainfo = segmentor.predictor.metainfo
     if len(metainfo['classes']) > LEGEND:
         return [], []
-    colours = [tuple(map(int, colour)) for colour in palette_of(metainfo)]
-    return drawable(metainfo['classes']), colours
+    return drawable(metainfo['classes']), colours_of(metainfo)
 
 
 def _check_classes(segmentors: Sequence[Segmentor]) -> None:

@@ -30,7 +30,7 @@ from fan_mm.engine.checks.files import (
     turned_photos,
 )
 from fan_mm.engine.checks.models import parts_of
-from fan_mm.engine.config.registered import base_named, inherits, registered
+from fan_mm.engine.config.registered import base_named, inherits, package, registered
 from fan_mm.engine.overlap_thresholds import check_overlap_thresholds
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
@@ -225,8 +225,13 @@ def check_evaluator(
             raise InputError(f'{name}.ann_file: no such file: {file}')
         theirs = [parts[index]] if one_each else parts
         own = [part for part in theirs if part is not None]
-        if own and len(own) == len(theirs) and _is_coco_metric(name, metric):
-            notes += _check_truth(f'{name}.ann_file', metric, own, read(Path(file)))
+        if not own or len(own) < len(theirs):
+            continue
+        place, classes = f'{name}.ann_file', own[0].classes
+        if metric.get('classwise') and _names_by_file(name, metric):
+            notes += _confused_classes(place, classes, read(Path(file)))
+        if _is_coco_metric(name, metric):
+            notes += _check_truth(place, metric, own, read(Path(file)))
     return notes
 
 
@@ -237,6 +242,23 @@ def _is_coco_metric(name: str, metric: dict) -> bool:
     if base is None:
         return False
     return cls.__module__.startswith('fan_mm.') or cls.compute_metrics is base.compute_metrics
+
+
+def _names_by_file(name: str, metric: dict) -> bool:
+    """Whether a metric names values per class in the order of its file, as mmdet's, although sorted by id."""
+    cls = registered(METRICS, name, metric)
+    base = base_named(cls, 'CocoMetric', 'mmdet')
+    return base is not None and package(cls.compute_metrics) == 'mmdet'
+
+
+def _confused_classes(place: str, classes: Collection[str], file: CocoFile) -> list[str]:
+    ids = file.ids_of(classes)
+    if ids == sorted(ids):
+        return []
+    return [
+        f'{place}: the category ids of {file.path} are not in ascending order, so the table of '
+        'classwise=True in mmdet shows values of other classes: use FastCocoMetric, or sort the categories by id'
+    ]
 
 
 def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: CocoFile) -> list[str]:
@@ -268,12 +290,6 @@ def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: Coco
                 f'{place}: {file.path} has {len(file.images)} images, of which {len(set(images))} are '
                 'evaluated: mmdet counts the objects of the others as missed'
             )
-    ids = [id_ for id_, name in file.categories.items() if name in parts[0].classes]
-    if metric.get('classwise') and type_name(metric) == 'CocoMetric' and ids != sorted(ids):
-        notes.append(
-            f'{place}: the category ids of {file.path} are not in ascending order, so the table of '
-            'classwise=True in mmdet shows values of other classes: use FastCocoMetric, or sort the categories by id'
-        )
     kinds = metric.get('metric', 'bbox')
     kinds = [kinds] if isinstance(kinds, str) else kinds
     return notes + check_as_truth(file, parts[0].classes, images, kinds)

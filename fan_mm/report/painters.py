@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fan_mm.errors import InputError
-from fan_mm.evaluation.class_names import readable, short
+from fan_mm.evaluation.class_names import palette_of, readable, short
 from fan_mm.report.fonts import drawable
 from fan_mm.report.labels import share
 from fan_mm.report.panels import (
@@ -24,15 +24,14 @@ SCORE_THRESHOLD = 0.3  # of boxes that are shown
 _OFFSET = 1000  # mmdet numbers a panoptic segment: class + 1000 x instance
 
 
-def palette_of(metainfo: Mapping) -> Sequence[Sequence[int]]:
+def colours_of(metainfo: Mapping) -> Sequence[tuple[int, ...]]:
     """RGB colours of a dataset's classes: distinct ones if it has none or too few.
 
     A dataset with classes of the user's own may keep a longer or shorter palette.
     """
-    count, palette = len(metainfo.get('classes') or ()), metainfo.get('palette')
-    if not isinstance(palette, list | tuple) or len(palette) < count:  # COCO's may be 'random'
-        return distinct_palette(count)
-    return list(palette[:count])
+    count = len(metainfo.get('classes') or ())
+    palette = palette_of(metainfo, count) or []
+    return distinct_palette(count) if len(palette) < count else [tuple(c) for c in palette]
 
 
 def legend_of(sample: Any, metainfo: Mapping) -> tuple[list[str], list[Sequence[int]]]:
@@ -40,7 +39,7 @@ def legend_of(sample: Any, metainfo: Mapping) -> tuple[list[str], list[Sequence[
     if not (maps := _class_maps(sample)):
         return [], []
     shown = sorted({label for map_ in maps.values() for label in np.unique(map_).tolist()})
-    classes, palette = drawable(readable(metainfo['classes'])), palette_of(metainfo)
+    classes, palette = drawable(readable(metainfo['classes'])), colours_of(metainfo)
     shown = [label for label in shown if label < len(classes)]
     return [classes[label] for label in shown], [palette[label] for label in shown]
 
@@ -59,7 +58,7 @@ def painter(metainfo: Mapping) -> Callable[[np.ndarray, Any], dict[str, np.ndarr
     """
     names = short(readable(metainfo.get('classes') or ()))
     classes = functools.cache(lambda: drawable(names))  # looks for fonts
-    palette = palette_of(metainfo)
+    palette = colours_of(metainfo)
     return lambda image, sample: _kind_of(sample)(image, sample, classes(), palette)
 
 

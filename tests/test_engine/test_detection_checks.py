@@ -261,9 +261,13 @@ def test_truth_that_lacks_images_of_the_dataset(cfg, toy, split):
     assert 'lacks 1 of the 1 images' in data_complaint(cfg, training)
 
 
-def test_a_table_of_classes_that_mmdet_would_confuse_is_said(cfg, toy):
+@pytest.mark.parametrize(
+    ('kind', 'confuses'),
+    [('CocoMetric', True), ('mmdet.FasterCocoMetric', True), ('FastCocoMetric', False)],
+)
+def test_a_table_of_classes_that_mmdet_would_confuse_is_said(cfg, toy, kind, confuses):
     said = 'the table of classwise=True'
-    cfg.test_evaluator.classwise = True
+    cfg.test_evaluator.update(type=kind, classwise=True)
     assert not any(said in note for note in check_data(cfg, training=False))
     file = toy / 'annotations/instances_val2017.json'
     content = json.loads(file.read_text())
@@ -272,7 +276,7 @@ def test_a_table_of_classes_that_mmdet_would_confuse_is_said(cfg, toy):
     for entry in content['annotations']:
         entry['category_id'] = 100 - entry['category_id']
     file.write_text(json.dumps(content))
-    assert any(said in note for note in check_data(cfg, training=False))
+    assert any(said in note for note in check_data(cfg, training=False)) == confuses
 
 
 @pytest.mark.parametrize('split', ['val', 'test'])

@@ -16,7 +16,7 @@ from fan_mm.datasets.scenes import render_scene, write_cityscapes
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
 from fan_mm.jobs.demo import Predictor, find_images, paint_files, paint_samples, write_image
-from fan_mm.report.painters import palette_of
+from fan_mm.report.painters import colours_of
 
 NORMALISE = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 ARCH = dict(embed_dims=32, depth=1, num_heads=2, stem_depths=(1, 1), stem_channels=(16, 24))
@@ -344,11 +344,12 @@ def test_a_picture_that_cannot_be_encoded_is_said(tmp_path):
 
 def test_a_colour_for_each_class():
     palette = [(1, 1, 1), (2, 2, 2), (3, 3, 3)]
-    assert palette_of(dict(classes='abc', palette=palette)) == palette
-    assert palette_of(dict(classes='ab', palette=palette)) == palette[:2]
-    assert len(set(palette_of(dict(classes='abcd', palette=palette)))) == 4
-    assert len(set(palette_of(dict(classes='ab', palette='random')))) == 2
-    assert palette_of(dict(classes=None)) == []
+    assert colours_of(dict(classes='abc', palette=palette)) == palette
+    assert colours_of(dict(classes='ab', palette=palette)) == palette[:2]
+    assert len(set(colours_of(dict(classes='abcd', palette=palette)))) == 4
+    assert len(set(colours_of(dict(classes='ab', palette='random')))) == 2
+    assert len(set(colours_of(dict(classes='ab', palette=['red', 'blue'])))) == 2
+    assert colours_of(dict(classes=None)) == []
 
 
 def test_names_of_the_painted_pictures(folder):
