@@ -188,7 +188,8 @@ def test_a_compilation_is_no_export():
     torch._dynamo.reset()
     module, x = Exporting(), torch.zeros(1)
     assert torch.compile(module, backend='eager', fullgraph=True)(x) == 0
-    assert torch.export.export(module, (x,)).module()(x) == 1
+    for strict in (False, True):
+        assert torch.export.export(module, (x,), strict=strict).module()(x) == 1
     assert torch.jit.trace(module, x, check_trace=False)(x) == 1
     assert module(x) == 0
 

@@ -29,9 +29,10 @@ def exporting() -> bool:
     """
     if not hasattr(torch.compiler, 'is_exporting'):  # before torch 2.7 they cannot be told apart
         return torch.jit.is_tracing() or torch.compiler.is_compiling()
-    # `torch.compile` says that it is exporting, too, but only it and strict exports run Dynamo.
+    # Dynamo says that it is exporting in `torch.compile`, too. The flag tells strict exports, which also run Dynamo.
     exports = torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
-    return torch.jit.is_tracing() or exports
+    strictly = getattr(torch.compiler, '_is_exporting_flag', False)
+    return torch.jit.is_tracing() or exports or strictly
 
 
 def transformed() -> bool:
@@ -70,11 +71,9 @@ def implement(operator: str, plain: Callable, shapes: Callable, kernels: str) ->
     """
 
     def on_gpu(*inputs: Any) -> Any:
-        if not triton_compiles():
-            return plain(*inputs)
         # A list, because a generator takes 2 us more. Callers may pass any layout, and so may a compiler.
         dense = [x.contiguous() if isinstance(x, Tensor) else x for x in inputs]
-        return _triton(kernels)(*dense)
+        return _triton(kernels)(*dense) if triton_compiles() else plain(*dense)
 
     LIBRARY.impl(operator, plain, 'CompositeExplicitAutograd')
     LIBRARY.impl(operator, on_gpu, 'CUDA')
