@@ -184,7 +184,7 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
             wanted['model.teacher'] = teacher_of(cfg.model)
         pre_training = cfg.get('default_scope') == 'mmpretrain' and not pretrained
         meant = cfg.get('from_scratch') or pre_training
-        backbone = cfg.model.get('backbone') or {}
+        backbone = cfg.model.get('backbone')
         # Other backbones may have been published like that.
         if not any(wanted.values()) and not meant and _is_ours('model.backbone', backbone):
             init = backbone.get('init_cfg')
@@ -255,8 +255,10 @@ def _splits(training: bool) -> tuple[str, ...]:
     return ('train', 'val') if training else ('test',)
 
 
-def _is_ours(place: str, part: dict) -> bool:
-    return bool(part) and registered(MODELS, place, part).__module__.startswith('fan_mm.')
+def _is_ours(place: str, part: Any) -> bool:
+    """Whether a part of a model is of a class of ours; it may be missing, or a name for the model alone."""
+    config = isinstance(part, dict) and bool(part)
+    return config and registered(MODELS, place, part).__module__.startswith('fan_mm.')
 
 
 def preprocessor_of(cfg: Config) -> Any:

@@ -102,6 +102,8 @@ def test_the_options_that_are_advised_are_enough(cfg):
     [
         (None, dict(from_scratch=True)),
         (None, {'model.backbone': dict(_delete_=True, type='mmseg.UNet')}),  # published like that
+        (None, {'model.backbone': 'resnet50'}),  # of a user's own model
+        (None, {'model.backbone': None}),
         *((path, {}) for path in sorted(CONFIGS.glob('*camvid.py'))),
         *((path, {}) for path in sorted(CONFIGS.glob('*toy*.py'))),
     ],
