@@ -139,7 +139,7 @@ def test_of_sound_files_the_one_in_the_error_is_named(tmp_path, missing):
     *_, last = info.values()
     assert _file_of(f'OSError: {last}: odd', dataset, 0) == last
     assert _file_of('OSError: odd', dataset, 0) == next(iter(info.values()))
-    with pytest.raises(InputError, match='^set cannot load sample 7: KeyError: 0$'):
+    with pytest.raises(InputError, match=r'^set cannot load sample 7: KeyError: 0$'):
         load_samples({}, [0], 'set', [7])  # says no file
 
 
