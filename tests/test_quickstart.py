@@ -115,13 +115,19 @@ def test_detection(tmp_path):
     assert 'coco/segm_mAP' in (work / 'scores.txt').read_text()
 
 
-def test_unknown_tasks_are_refused(tmp_path):
-    done = quickstart('--task', 'tracking', '--work-dir', str(tmp_path / 'work'))
-    assert done.returncode == 2
-    assert (
-        done.stderr
-        == "error: unknown task 'tracking': choose segmentation, detection or classification\n"
-    )
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (
+            ['--task', 'tracking'],
+            "unknown task 'tracking': choose segmentation, detection or classification",
+        ),
+        (['--shrt'], '--shrt: unknown, or an option of a setup, which FAN_MM_PYTHON replaces'),
+    ],
+)
+def test_wrong_options_are_refused(tmp_path, arguments, message):
+    done = quickstart(*arguments, '--work-dir', str(tmp_path / 'work'))
+    assert (done.returncode, done.stderr) == (2, f'error: {message}\n')
     assert not (tmp_path / 'work').exists()
 
 

@@ -28,6 +28,11 @@ while [ $# -gt 0 ]; do
     esac
 done
 
+if [ -n "${FAN_MM_PYTHON:-}" ] && [ ${#setup[@]} -gt 0 ]; then
+    echo "error: ${setup[*]}: unknown, or an option of a setup, which FAN_MM_PYTHON replaces" >&2
+    exit 2
+fi
+
 # Task-specific settings: layout and size of the dataset, the config, and their short versions.
 options=() purpose=quickstart
 case "$task" in

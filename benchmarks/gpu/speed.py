@@ -6,13 +6,16 @@ memory.
 """
 
 import itertools
+import re
 import time
 from collections.abc import Callable
+from unittest import mock
 
 import torch
 from backbone import build, captured, step, steps
 from reference.memory import peak_memory
 
+from fan_mm.models.kernels import library
 from gpu.results import Results, Row, read
 from gpu.segmentors import segmentor
 from gpu.timing import device, medians
@@ -26,6 +29,7 @@ SMALL_SHAPE = (2, 32, 64)
 EAGER = ('reference', 'ours', 'reference, bfloat16', 'ours, bfloat16')
 GRAPHS = ('reference, bfloat16, CUDA graph', 'ours, bfloat16, CUDA graph')
 COMPILED = ('ours, compiled', 'ours, compiled, bfloat16')
+WITHOUT_KERNELS = 'ours, compiled without our kernels, bfloat16'
 COMPILATIONS = (  # in bfloat16; `whole_models` compiles them beforehand
     (ARCHS[0], FORWARDS[0], False),
     (ARCHS[0], TRAINING, True),
@@ -59,6 +63,8 @@ def measure_rest(results: Results, begin: float) -> None:
     """The other backbones and sizes, then compiled ones while there is time."""
     for arch, shape, train in COMPILATIONS[:2]:
         compared(results, arch, shape, train, COMPILED[1:])
+    for arch, shape, train in COMPILATIONS[:3]:
+        compiled_without_kernels(results, arch, shape, train)
     for arch, shape in list(itertools.product(ARCHS, FORWARDS))[1:]:
         compared(results, arch, shape, False, EAGER)
     for arch in ARCHS[1:]:
@@ -108,6 +114,15 @@ def compared(
         for name in set(names) & set(GRAPHS):
             ways[name] = captured(named[name.removesuffix(', CUDA graph')])
         add_rows(results, title(arch, shape, train), ways, shape[0])
+
+
+def compiled_without_kernels(results: Results, arch: str, shape: Shape, train: bool) -> None:
+    """Measure a compiled backbone in which the compiler generates also what our kernels compute."""
+    with results.guard(title(arch, shape, train)), mock.patch.object(library, 'TYPES', ()):
+        named = steps(*build(arch), random_images(shape), train)
+        add_rows(
+            results, title(arch, shape, train), {WITHOUT_KERNELS: named[COMPILED[1]]}, shape[0]
+        )
 
 
 def goals(results: Results, arch: str, forward: Shape, training: Shape) -> None:
@@ -175,8 +190,7 @@ def add_rows(results: Results, name: str, ways: Ways, batch: int) -> None:
                 row['peak MiB'] = peak_memory(work, device()) / 2**20
             row['ms'] = medians({way: work})[way]
             row['images/s'] = 1000 * batch / row['ms']
-            like = (
-                way.replace('ours', 'reference').replace(', compiled', '').replace(', with_cp', '')
-            )
+            like = re.sub(r', (compiled( without our kernels)?|with_cp)', '', way)
+            like = like.replace('ours', 'reference')
             if like in (rows := measured(results, name)):
                 row['times faster'] = rows[like]['ms'] / row['ms']

@@ -220,9 +220,8 @@ def build_shift_comparison(
 
 def _columns(tables: Sequence[ShiftTable]) -> list[Column]:
     found: dict[str, dict[Column, None]] = {}
-    for table in tables:
-        if table.clean_row() is not None:
-            found.setdefault('clean', {})[Column('clean', 'clean')] = None
+    if any(table.clean_row() is not None for table in tables):
+        found['clean'] = {Column('clean', 'clean'): None}
     for table in tables:
         for name, entry in table.sets.items():
             lines = found.setdefault(name, {})
@@ -230,8 +229,7 @@ def _columns(tables: Sequence[ShiftTable]) -> list[Column]:
     for name, lines in found.items():
         if len(lines) > 1:
             lines |= dict.fromkeys(Column(name, key) for key in COMBINED)
-    ordered = {name: found[name] for name in sorted(found, key=lambda n: n != 'clean')}
-    return [column for lines in ordered.values() for column in lines]
+    return [column for lines in found.values() for column in lines]
 
 
 def _identity(table: ShiftTable, column: Column) -> tuple | None:

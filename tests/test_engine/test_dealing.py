@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from mmengine.dataset import DefaultSampler, InfiniteSampler
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from fan_mm.engine.first_batch import dealing
 
@@ -80,6 +80,33 @@ def test_one_process_and_samplers_that_nobody_can_ask(monkeypatch):
     assert dealing.joined_wrongly([None, [1]], 4) == (0, 0)
     assert dealing.joined_wrongly([[], []], 4) == (4, 0)
     assert dealing._own(DataLoader(range(2), sampler=np.array([0, 1]))) == [0, 1]
+
+
+class Endless(IterableDataset):
+    """A stream that says a length."""
+
+    def __len__(self):
+        return 4
+
+    def __iter__(self):
+        return iter(range(4))
+
+
+class Unsized:
+    """Its length is not known."""
+
+    def __getitem__(self, index):
+        return index
+
+
+@pytest.mark.parametrize(
+    'loader', [None, [1, 2], DataLoader(Endless()), DataLoader(Unsized(), sampler=[0, 1])]
+)
+def test_data_without_places_are_not_asked(loader, monkeypatch):
+    monkeypatch.setattr(dealing, 'get_world_size', lambda: 3)
+    monkeypatch.setattr(dealing, 'all_gather_object', lambda _: pytest.fail('asked'))
+    dealing.say_dealing('val_dataloader', loader)
+    dealing.say_left_out(loader)
 
 
 class Halves(DefaultSampler):

@@ -24,7 +24,7 @@ from torch.utils.data import (
 
 from fan_mm.engine.first_batch import hook, trial
 from fan_mm.engine.first_batch.outputs import not_finite
-from fan_mm.engine.first_batch.samples import load_samples, one_line
+from fan_mm.engine.first_batch.samples import _file_of, load_samples, one_line
 from fan_mm.errors import InputError
 from fan_mm.jobs.training import test as evaluate
 from fan_mm.jobs.training import train
@@ -125,6 +125,22 @@ def test_the_file_is_found_where_the_error_names_none(tmp_path, bad):
     with pytest.raises(InputError, match=f'set cannot load {paths[bad]}: it is empty'):
         load_samples(Samples(paths), [0, 1], 'set')
     assert load_samples(Samples(paths), [0], 'set') == [0]
+
+
+@pytest.mark.parametrize('missing', [None, 'img_path', 'seg_map_path'])
+def test_of_sound_files_the_one_in_the_error_is_named(tmp_path, missing):
+    from PIL import Image
+
+    info = {key: str(tmp_path / f'{key}.png') for key in ('img_path', 'seg_map_path')}
+    for path in info.values():
+        Image.new('L', (2, 2)).save(path)
+    info.pop(missing, None)
+    dataset = SimpleNamespace(get_data_info=lambda _: info)
+    *_, last = info.values()
+    assert _file_of(f'OSError: {last}: odd', dataset, 0) == last
+    assert _file_of('OSError: odd', dataset, 0) == next(iter(info.values()))
+    with pytest.raises(InputError, match=r'^set cannot load sample 7: KeyError: 0$'):
+        load_samples({}, [0], 'set', [7])  # says no file
 
 
 @pytest.mark.parametrize(

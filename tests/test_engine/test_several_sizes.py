@@ -42,6 +42,13 @@ def test_the_batch(images, sizes, batch_size, batch):
     assert list(mixed_batch(list(dataset), range(len(sizes)), batch_size)) == []  # says no paths
 
 
+@pytest.mark.parametrize(('first', 'start'), [(611, 608), (614, 612)])
+def test_neighbours_between_those_that_are_looked_at(images, first, start):
+    small, wide = images([8, 9])
+    dataset = Images(*[small['img_path']] * first, *[wide['img_path']] * (1000 - first))
+    assert list(mixed_batch(dataset, range(1000), 4)) == [*range(start, start + 4)]
+
+
 @pytest.mark.parametrize(
     ('sizes', 'words'),
     [

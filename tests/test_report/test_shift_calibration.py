@@ -104,6 +104,7 @@ def test_all_forms_of_a_comparison_have_calibration(two, tmp_path):
     assert tex.count('\\begin{table*}') == tex.count('\\end{table*}') == 7
     assert 'Dark Zurich val, NLL $\\downarrow$ (nats)' in tex
     assert '| right | ACDC val: pooled | ECE ↓ |' in markdown
+    assert ['right', 'ACDC val: pooled', 'ECE ↓'] in [row[:3] for t in page.tables for row in t]
 
 
 def test_results_without_calibration_stand_beside(two, tmp_path):

@@ -1,5 +1,6 @@
 """Comparisons of real conditions: what is neither ranked nor drawn, which columns and digits a table has."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,8 @@ from striped_results import failed, shift_results, written
 from fan_mm.evaluation.results import PER_IMAGE, read_arrays, write_with_arrays
 from fan_mm.evaluation.shifts.pooling import ShiftCell
 from fan_mm.report import shift_comparison_files as files
-from fan_mm.report.shift_comparison import Column, build_shift_comparison
+from fan_mm.report.colours import heat
+from fan_mm.report.shift_comparison import Column, build_shift_comparison, score_in
 
 TWO = {'fog': 0.72, 'night': 0.38}
 
@@ -57,6 +59,8 @@ def test_the_best_are_bold_and_a_rule_stands_above_published_rows_alone(two):
     lines = files._latex_table(comparison, 'mIoU').splitlines()
     rows = {line[0]: line.split(' & ') for line in lines if line[:4] in ('a & ', 'b & ')}
     assert [c.condition for c in comparison.columns][:3] == ['clean', 'fog', 'night']
+    (head,) = (line.split(' & ') for line in lines if line.startswith('model & '))
+    assert len(head) == len(rows['a']) == len(rows['b']) == 1 + len(comparison.columns)
     bold = {name: ['textbf' in cell for cell in row[1:4]] for name, row in rows.items()}
     assert bold == {'a': [True, False, True], 'b': [True, True, False]}  # equal when clean
     assert sum(line == '\\midrule' for line in lines) == 1
@@ -64,6 +68,19 @@ def test_the_best_are_bold_and_a_rule_stands_above_published_rows_alone(two):
     lines = files._latex_table(published, 'mIoU').splitlines()
     assert sum(line == '\\midrule' for line in lines) == 2
     assert not any('textbf' in line for line in lines if '(published)' in line)
+
+
+def test_the_less_the_darker(two):
+    comparison = build_shift_comparison(two)
+    scores = [
+        score['value']
+        for table in comparison.tables
+        for column in comparison.columns
+        if (score := score_in(table, column, 'mIoU')) and score['value'] is not None
+    ]
+    assert len(scores) > 6 and len(set(scores)) > 4
+    shades = re.findall(r'background-color:(#\w+)', files._table(comparison, 'mIoU'))
+    assert shades == [heat(1 - value / max(scores)) for value in scores]
 
 
 def test_of_a_metric_that_only_others_print_their_conditions_are_shown():
