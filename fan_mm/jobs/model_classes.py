@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fan_mm.config_parts import datasets_of
+from fan_mm.config_parts import bare_model, datasets_of
 from fan_mm.engine.checks.class_orders import differing, names_in
 from fan_mm.engine.checks.datasets import classes_of
 from fan_mm.engine.checks.models import parts_of
@@ -26,7 +26,7 @@ class Known(NamedTuple):
 
 def classes_known(model: dict, dataset: dict, content: object) -> Known:
     """The classes of a model: by its config, the config of its own test split, and the content of its checkpoint."""
-    model = model.get('module', model)
+    model = bare_model(model)
     found = [head for _, head in (*parts_of(model, 'decode_head'), *heads(model))]
     numbers = [n for head in found if isinstance(n := head.get('num_classes'), int)]
     names = names_in(content)
