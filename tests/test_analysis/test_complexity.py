@@ -162,8 +162,10 @@ def test_models_of_the_task_libraries(library):
         'mmdet': 'fan_hybrid_t_mask_rcnn_coco.py',
     }
     file = ROOT / 'configs' / configs[library]
+    torch.manual_seed(1)
     found = complexity_of_config(Config.fromfile(file), (64, 96))
-    if library == 'mmdet':  # random weights make its proposals
+    if library == 'mmdet':  # whose random weights make its proposals: here of other numbers
+        torch.manual_seed(2)
         assert complexity_of_config(Config.fromfile(file), (64, 96)).flops == found.flops
     heads = [n for n in found.flops if n.endswith('head') and '.' not in n]
     assert heads
