@@ -152,6 +152,21 @@ class Counting(torch.optim.Adam):
         super().step(closure)
 
 
+class Listed(torch.optim.Adam):
+    """Looks its weights up in a list of all models, by which any other weight is missed."""
+
+    known: dict = {}
+
+    def __init__(self, params, lr):
+        super().__init__(params, lr)
+        self.known.update((id(weight), weight) for weight in self.param_groups[0]['params'])
+
+    def step(self, closure=None):
+        for weight in self.param_groups[0]['params']:
+            self.known[id(weight)]
+        super().step(closure)
+
+
 class EightBits(torch.optim.Optimizer):
     """Quantises its state, as bitsandbytes does."""
 
@@ -192,6 +207,7 @@ ADAMAX = torch.optim.Adamax
         (torch.optim.Adagrad, torch.optim.Adagrad, None),
         (torch.optim.Rprop, torch.optim.Rprop, None),
         (ADAM, Counting, None),
+        (ADAM, Listed, None),
         (EightBits, EightBits, None),
         (ADAMW, partial(ADAMW, fused=True), None),
         (partial(ADAMW, fused=True), partial(ADAMW, foreach=True), None),
