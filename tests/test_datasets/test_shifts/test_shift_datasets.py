@@ -10,7 +10,7 @@ from striped_sets import write
 
 from fan_mm.config_parts import type_name
 from fan_mm.datasets.shifts import LABEL_MAPS, SHIFT_SETS, ShiftDataset
-from fan_mm.datasets.shifts.reading import categories_of, doubt, mapping
+from fan_mm.datasets.shifts.reading import LoadTrainIds, categories_of, doubt, mapping
 from fan_mm.engine.checks.labels import LabelReaders, check_labels
 from fan_mm.engine.config_checks import check_data
 from fan_mm.engine.runtime import register_task_library
@@ -225,6 +225,14 @@ def test_in_wrappers_and_alternatives(tmp_path):
             samples = DATASETS.build(dict(cfg, pipeline=built))[0]['data_samples']
             for sample in samples if steps is tta else [samples]:
                 np.testing.assert_array_equal(sample.gt_sem_seg.data[0], expected)
+
+
+def test_built_wrappers_with_labels_are_not_changed():
+    built = TRANSFORMS.build(dict(type='RandomApply', prob=1.0, transforms=PIPELINE[:2]))
+    inner = list(built.transforms.transforms)
+    mapped = mapping([built], None)[0]
+    assert isinstance(mapped.transforms.transforms[1], LoadTrainIds)
+    assert built.transforms.transforms == inner
 
 
 def test_wrappers_without_labels_stay_the_same_objects():
