@@ -263,10 +263,12 @@ def test_truth_that_lacks_images_of_the_dataset(cfg, toy, split):
 
 @pytest.mark.parametrize(
     ('kind', 'confuses'),
-    [('CocoMetric', True), ('mmdet.FasterCocoMetric', True), ('FastCocoMetric', False)],
+    [('CocoMetric', True), ('FasterCocoMetric', True), ('FastCocoMetric', False)],
 )
 def test_a_table_of_classes_that_mmdet_would_confuse_is_said(cfg, toy, kind, confuses):
     said = 'the table of classwise=True'
+    if pytest.importorskip('mmdet.registry').METRICS.get(kind) is None:
+        pytest.skip('not in the original mmdet')
     cfg.test_evaluator.update(type=kind, classwise=True)
     assert not any(said in note for note in check_data(cfg, training=False))
     file = toy / 'annotations/instances_val2017.json'
