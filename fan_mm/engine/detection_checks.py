@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS
 
 from fan_mm.config_parts import metrics_of, steps_of, type_name
@@ -181,6 +182,11 @@ def _other_sizes(file: CocoFile, paths: dict[Any, Path], pipeline: Any) -> list[
                 f'{size}: mmdet clips boxes, and drops those outside, by the size in the file'
             ]
     return []
+
+
+def check_evaluators(cfg: Config, names: Sequence[str]) -> list[str]:
+    """`check_evaluator` for scripts: of evaluators of a config, whatever datasets they are of."""
+    return [note for name in names for note in check_evaluator(name, cfg.get(name))]
 
 
 def check_evaluator(

@@ -20,7 +20,7 @@ from typing import Any
 
 from mmcv.transforms import BaseTransform
 
-from fan_mm.corruptions import GROUPS, HOLD_OUTS, SEVERITIES
+from fan_mm.corruptions import CORRUPTIONS, GROUPS, HOLD_OUTS, SEVERITIES
 from fan_mm.datasets.corrupted import LAYOUTS
 from fan_mm.datasets.corrupted.manifest import MANIFEST, read_manifest
 from fan_mm.errors import InputError
@@ -270,11 +270,34 @@ class PremadeImages:
         text = json.dumps({**deciding, 'options': options}, sort_keys=True)
         return f'generated, {hashlib.sha256(text.encode()).hexdigest()[:16]}'
 
-    def contents(self, cell: Cell, clean_paths: Sequence[str]) -> str:
-        """Fingerprint of the copies of some clean images in a cell: names, sizes and bytes of a sample."""
-        chosen = spread(len(clean_paths), identity.SAMPLE)
-        copies = (self.path(cell, clean_paths[i]) for i in chosen)
-        return identity.contents_of([path for path in copies if path])
+    def identity(self) -> str:
+        """Short text that identifies a generated set, wherever it is stored.
+
+        `origin`; without a manifest, also a fingerprint of all files in the folder.
+        """
+        if self._manifest() is not None:
+            return self.origin()
+        cells = {str(cell): self.contents(cell) for cell in self._cells()}
+        return f'{self.origin()}, {hashlib.sha256(repr(cells).encode()).hexdigest()[:16]}'
+
+    def contents(self, cell: Cell, clean_paths: Sequence[str] | None = None) -> str:
+        """Fingerprint of a cell's copies: the names, sizes and bytes of a sample.
+
+        Args:
+            cell: the cell.
+            clean_paths: paths of the clean images whose copies are included; None for all files.
+        """
+        if clean_paths is None:
+            files = sorted(p for p in self.folder(cell).rglob('*') if p.suffix in _SUFFIXES)
+        else:
+            chosen = spread(len(clean_paths), identity.SAMPLE)
+            files = [path for i in chosen if (path := self.path(cell, clean_paths[i]))]
+        return identity.contents_of(files)
+
+    def _cells(self) -> list[Cell]:
+        """The cells that have a folder."""
+        cells = [Cell(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
+        return [cell for cell in cells if self.folder(cell).is_dir()]
 
     def _manifest(self) -> dict | None:
         return read_manifest(self.root) if (self.root / MANIFEST).exists() else None

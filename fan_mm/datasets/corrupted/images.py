@@ -22,6 +22,15 @@ class UnreadableImageError(Exception):
     """A source image that cannot be decoded; the message is the reason."""
 
 
+def read_image(path: Path) -> np.ndarray:
+    """An image file as uint8 BGR ``(H, W, 3)``; see `decode`.
+
+    Raises:
+        UnreadableImageError: the file cannot be read, is no image, or one cut short.
+    """
+    return decode(read_bytes(path))[0]
+
+
 def read_bytes(path: Path) -> bytes:
     """A file's bytes.
 

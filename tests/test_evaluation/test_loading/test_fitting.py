@@ -10,7 +10,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 
-from fan_mm.datasets.corrupted.images import decode
+from fan_mm.datasets.corrupted.images import read_image
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import Cell
 from fan_mm.evaluation.loading.fitting import check_fit
@@ -66,7 +66,7 @@ def write_copies(root, clean, read, change=lambda image: image, noise=40):
 
 
 def applied(path):
-    return decode(Path(path).read_bytes())[0]
+    return read_image(Path(path))
 
 
 def ignored(path):
