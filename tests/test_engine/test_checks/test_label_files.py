@@ -72,12 +72,18 @@ def test_labels_whose_pictures_are_left_out(folder, lose):
         assert said(folder.config(**options)) == ''
 
 
-def test_photos_are_turned_and_their_labels_are_not(folder):
+def rotated_photo(folder, orientation):
+    """A dataset whose first image is displayed rotated, according to EXIF."""
     folder.write(halves(0, 1))
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
     photo = folder.root / 'img/val/000.png'
     Image.open(photo).save(photo, exif=exif)
+    return photo
+
+
+def test_photos_are_turned_and_their_labels_are_not(folder):
+    rotated_photo(folder, 6)
     message = complaint(folder.config())
     assert (
         'ann/val/000.png has 64x32 pixels, its image 32x64 when rotated according to EXIF'
@@ -87,11 +93,7 @@ def test_photos_are_turned_and_their_labels_are_not(folder):
 
 def test_a_photo_that_stands_on_its_head_is_said(folder):
     """Its size does not tell."""
-    folder.write(halves(0, 1))
-    exif = Image.Exif()
-    exif[0x0112] = 3
-    photo = folder.root / 'img/val/000.png'
-    Image.open(photo).save(photo, exif=exif)
+    photo = rotated_photo(folder, 3)
     message = said(folder.config())
     assert f'have an EXIF orientation, such as 3 of {photo}; the pipeline ' in message
 
